@@ -1,0 +1,199 @@
+"""Sell prepaid credits through Stripe, and never lose, double or misplace one.
+
+>>> import credit_payments as cp
+>>> with cp.connect(database="memory://") as system:
+...     system.calculator.credits_for("10.00")
+100
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from credit_payments.bootstrap import System, connect
+    from credit_payments.client import PaymentsClient
+    from credit_payments.config import Settings
+    from credit_payments.domain.audit import Problem, VerificationReport
+    from credit_payments.domain.credits import Conversion, CreditCalculator
+    from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
+    from credit_payments.domain.pricing import Bonus, Tier, TierSchedule
+    from credit_payments.domain.values import (
+        Balance,
+        Card,
+        Customer,
+        Delivery,
+        Entry,
+        Page,
+        PaymentIntent,
+        PaymentMethod,
+        PaymentStatus,
+        Purchase,
+        Receipt,
+        Refund,
+    )
+    from credit_payments.errors import (
+        CardDeclined,
+        ConfigurationError,
+        Conflict,
+        CreditPaymentsError,
+        CustomerError,
+        IdempotencyConflict,
+        InsufficientCredits,
+        InvalidAmount,
+        InvalidCurrency,
+        InvalidPayload,
+        InvalidRequest,
+        InvalidSignature,
+        NotAllowed,
+        NotAuthenticated,
+        NotConfigured,
+        NotFound,
+        PaymentNotSuccessful,
+        QueueFull,
+        StorageUnavailable,
+        StripeRefusedKey,
+        StripeUnavailable,
+        TryAgain,
+    )
+    from credit_payments.wallets import Wallets
+    from credit_payments.webhooks import WebhookProcessor
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "DEFAULT_PACKAGES",
+    "Balance",
+    "Bonus",
+    "Card",
+    "CardDeclined",
+    "ConfigurationError",
+    "Conflict",
+    "Conversion",
+    "CreditCalculator",
+    "CreditPackage",
+    "CreditPaymentsError",
+    "Customer",
+    "CustomerError",
+    "Delivery",
+    "Entry",
+    "IdempotencyConflict",
+    "InsufficientCredits",
+    "InvalidAmount",
+    "InvalidCurrency",
+    "InvalidPayload",
+    "InvalidRequest",
+    "InvalidSignature",
+    "NotAllowed",
+    "NotAuthenticated",
+    "NotConfigured",
+    "NotFound",
+    "Page",
+    "PaymentIntent",
+    "PaymentMethod",
+    "PaymentNotSuccessful",
+    "PaymentStatus",
+    "PaymentsClient",
+    "Problem",
+    "Purchase",
+    "QueueFull",
+    "Receipt",
+    "Refund",
+    "Settings",
+    "StorageUnavailable",
+    "StripeRefusedKey",
+    "StripeUnavailable",
+    "System",
+    "Tier",
+    "TierSchedule",
+    "TryAgain",
+    "VerificationReport",
+    "Wallets",
+    "WebhookProcessor",
+    "connect",
+]
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "bootstrap": (
+        "System",
+        "connect",
+    ),
+    "client": ("PaymentsClient",),
+    "config": ("Settings",),
+    "domain.audit": (
+        "Problem",
+        "VerificationReport",
+    ),
+    "domain.credits": (
+        "Conversion",
+        "CreditCalculator",
+    ),
+    "domain.packages": (
+        "DEFAULT_PACKAGES",
+        "CreditPackage",
+    ),
+    "domain.pricing": (
+        "Bonus",
+        "Tier",
+        "TierSchedule",
+    ),
+    "domain.values": (
+        "Balance",
+        "Card",
+        "Customer",
+        "Delivery",
+        "Entry",
+        "Page",
+        "PaymentIntent",
+        "PaymentMethod",
+        "PaymentStatus",
+        "Purchase",
+        "Receipt",
+        "Refund",
+    ),
+    "errors": (
+        "CardDeclined",
+        "ConfigurationError",
+        "Conflict",
+        "CreditPaymentsError",
+        "CustomerError",
+        "IdempotencyConflict",
+        "InsufficientCredits",
+        "InvalidAmount",
+        "InvalidCurrency",
+        "InvalidPayload",
+        "InvalidRequest",
+        "InvalidSignature",
+        "NotAllowed",
+        "NotAuthenticated",
+        "NotConfigured",
+        "NotFound",
+        "PaymentNotSuccessful",
+        "QueueFull",
+        "StorageUnavailable",
+        "StripeRefusedKey",
+        "StripeUnavailable",
+        "TryAgain",
+    ),
+    "wallets": ("Wallets",),
+    "webhooks": ("WebhookProcessor",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first asked for (PEP 562).
+
+    Importing the package alone costs a few milliseconds, so that a command line or a function in
+    the cloud that sells nothing this time does not pay for it.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,164 @@
+"""Rows in this process's memory: for tests and trials, gone with the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from credit_payments.domain.records import RECORDS, Key, Record
+from credit_payments.errors import StorageUnavailable
+from credit_payments.ports.storage import Reader, Transaction, WriteConflict
+
+R = TypeVar("R", bound=Record)
+Tables = dict[type[Record], dict[str, Record]]
+_Unique = tuple[type[Record], tuple[str, ...], tuple[Any, ...]]
+
+LOCK_SECONDS_MAX = 5.0
+
+
+class MemoryStorage:
+    """Keeps the storage port's promises except durability.
+
+    One transaction at a time, on copies of the tables it changes; committing swaps them in, so
+    that readers always see whole transactions.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows = _Rows({kind: {} for kind in RECORDS})
+        self._unique: set[_Unique] = set()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See the port."""
+        if not self._lock.acquire(timeout=LOCK_SECONDS_MAX):
+            raise StorageUnavailable("Another transaction holds the memory for too long.")
+        try:
+            changes = _MemoryTransaction(self._rows, self._unique)
+            yield changes
+            changes.commit()
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        """See the port."""
+        with self._lock:
+            tables = {kind: dict(rows) for kind, rows in self._rows.tables.items()}
+        yield _Rows(tables)
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        """See the port."""
+        return self._rows.get(kind, key)
+
+    def page(
+        self,
+        kind: type[R],
+        where: Mapping[str, str | int],
+        *,
+        order: Sequence[str],
+        after: Sequence[str | int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[R]:
+        """See the port."""
+        with self._lock:
+            return self._rows.page(
+                kind, where, order=order, after=after, limit=limit, descending=descending
+            )
+
+    def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
+        """See the port."""
+        with self._lock:
+            rows = list(self._rows.scan(kind, order=order))
+        return iter(rows)
+
+    def close(self) -> None:
+        """See the port; the rows stay until the storage itself is gone."""
+
+
+class _Rows:
+    """Reads of a set of tables."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        return cast("R | None", self.tables[kind].get(key))
+
+    def page(
+        self,
+        kind: type[R],
+        where: Mapping[str, str | int],
+        *,
+        order: Sequence[str],
+        after: Sequence[str | int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[R]:
+        position = _position(order)
+        rows = [row for row in self._all(kind) if all(getattr(row, c) == where[c] for c in where)]
+        rows.sort(key=position, reverse=descending)
+        if after is not None:
+            last = tuple(after)
+            rows = [
+                row
+                for row in rows
+                if (position(row) < last if descending else position(row) > last)
+            ]
+        return rows[:limit]
+
+    def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
+        yield from sorted(self._all(kind), key=_position(order))
+
+    def _all(self, kind: type[R]) -> list[R]:
+        return cast("list[R]", list(self.tables[kind].values()))
+
+
+class _MemoryTransaction:
+    def __init__(self, committed: _Rows, unique: set[_Unique]) -> None:
+        self._committed = committed
+        self._committed_unique = unique
+        self._changed: dict[Key, Record] = {}
+        self._unique: set[_Unique] = set()
+
+    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        found = {}
+        for kind, key in keys:
+            row = self._changed.get((kind, key)) or self._committed.get(kind, key)
+            if row is not None:
+                found[kind, key] = row
+        return found
+
+    def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
+        for record in inserts:
+            key: Key = (type(record), getattr(record, record.KEY))
+            unique = {
+                (type(record), columns, _position(columns)(record)) for columns in record.UNIQUE
+            }
+            if self.load([key]) or unique & self._unique or unique & self._committed_unique:
+                raise WriteConflict(record.TABLE)
+            self._changed[key] = record
+            self._unique |= unique
+        for record in updates:
+            key = (type(record), getattr(record, record.KEY))
+            before = self.load([key])[key]
+            mutable = {name: getattr(record, name) for name in record.MUTABLE}
+            self._changed[key] = msgspec.structs.replace(before, **mutable)
+
+    def commit(self) -> None:
+        for (kind, key), record in self._changed.items():
+            self._committed.tables[kind][key] = record
+        self._committed_unique |= self._unique
+
+
+def _position(columns: Sequence[str]) -> Any:
+    if len(columns) == 1:
+        one = attrgetter(columns[0])
+        return lambda row: (one(row),)
+    return attrgetter(*columns)

@@ -1,0 +1,271 @@
+"""SQLite through the standard library: the embedded default.
+
+Every commit is durable: write-ahead log with `synchronous=FULL`, so that power loss takes nothing
+that was acknowledged (https://www.sqlite.org/pragma.html#pragma_synchronous). Writers, of any
+process, take the write lock at the start (`BEGIN IMMEDIATE`), so that a transaction never finds at
+its end that what it read has changed. Columns are text and integers; there are no floats.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from operator import attrgetter
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from credit_payments.adapters import sqlite_schema as schema
+from credit_payments.domain.records import Key, Record
+from credit_payments.errors import ConfigurationError, CreditPaymentsError, StorageUnavailable
+from credit_payments.ports.storage import Reader, Transaction, WriteConflict
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+BUSY_SECONDS_MAX = 5.0
+CHECKPOINT_PAGES = 4_000
+"""How far the log grows (16 MB) before it is copied into the database: group commits write many
+pages, and a checkpoint after each few of them would cost more than the commits."""
+IDLE_READERS_MAX = 8
+KEYS_PER_QUERY = 64
+ROWS_PER_STATEMENT = 64
+
+
+class SqliteStorage:
+    """Keeps the storage port's promises in one database file.
+
+    Args:
+        path: the file; it is created, its folder is not.
+
+    Raises:
+        ConfigurationError: the path cannot be opened, is not an SQLite database, or was written
+            by another version of the schema.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = str(path)
+        self._reset()
+        try:
+            schema.create(self._writer())
+        except sqlite3.Error as error:
+            self.close()
+            raise ConfigurationError(
+                f"The SQLite database cannot be used: {error}", param="database"
+            ) from error
+        except ConfigurationError:
+            self.close()
+            raise
+
+    def _reset(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._write_connection: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []
+
+    def _after_fork(self) -> None:
+        """Connections of the parent are left alone: closing them here could break its locks."""
+        if self._process != os.getpid():
+            _inherited.extend([self._write_connection, *self._readers])
+            self._reset()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path,
+            timeout=BUSY_SECONDS_MAX,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        return connection
+
+    def _writer(self) -> sqlite3.Connection:
+        if self._write_connection is None:
+            self._write_connection = self._connect()
+        return self._write_connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See the port."""
+        self._after_fork()
+        if not self._lock.acquire(timeout=BUSY_SECONDS_MAX):
+            raise StorageUnavailable("Another transaction holds the database for too long.")
+        try:
+            with _translated():
+                connection = self._writer()
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield _SqliteTransaction(connection)
+                    connection.execute("COMMIT")
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for each concurrent read; readers never wait for the writer."""
+        self._after_fork()
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            with _translated():
+                yield connection
+        finally:
+            if len(self._readers) < IDLE_READERS_MAX:
+                self._readers.append(connection)
+            else:
+                connection.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        """See the port."""
+        with self._reader() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield _Rows(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        """See the port."""
+        with self._reader() as connection:
+            return _Rows(connection).get(kind, key)
+
+    def page(
+        self,
+        kind: type[R],
+        where: Mapping[str, str | int],
+        *,
+        order: Sequence[str],
+        after: Sequence[str | int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[R]:
+        """See the port."""
+        with self._reader() as connection:
+            return _Rows(connection).page(
+                kind, where, order=order, after=after, limit=limit, descending=descending
+            )
+
+    def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
+        """See the port."""
+        with self._reader() as connection:
+            yield from _Rows(connection).scan(kind, order=order)
+
+    def close(self) -> None:
+        """See the port."""
+        self._after_fork()
+        with self._lock:
+            if self._write_connection is not None:
+                self._write_connection.close()
+                self._write_connection = None
+            while self._readers:
+                self._readers.pop().close()
+
+
+class _Rows:
+    """Reads through one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        row = self._connection.execute(schema.select(kind, 1), (key,)).fetchone()
+        return None if row is None else kind(*row)
+
+    def page(
+        self,
+        kind: type[R],
+        where: Mapping[str, str | int],
+        *,
+        order: Sequence[str],
+        after: Sequence[str | int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[R]:
+        statement = schema.select_page(
+            kind, tuple(where), tuple(order), behind=after is not None, descending=descending
+        )
+        values = (*where.values(), *(after or ()), limit)
+        return [kind(*row) for row in self._connection.execute(statement, values)]
+
+    def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
+        for row in self._connection.execute(schema.select_all(kind, tuple(order))):
+            yield kind(*row)
+
+
+class _SqliteTransaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        by_kind: dict[type[Record], list[str]] = {}
+        for kind, key in keys:
+            by_kind.setdefault(kind, []).append(key)
+        found: dict[Key, Record] = {}
+        for kind, names in by_kind.items():
+            key_of = attrgetter(kind.KEY)
+            for start in range(0, len(names), KEYS_PER_QUERY):
+                some = names[start : start + KEYS_PER_QUERY]
+                # Sizes are rounded up to a power of two, so that few statements serve all.
+                size = 1 << (len(some) - 1).bit_length()
+                some += some[:1] * (size - len(some))
+                for row in self._connection.execute(schema.select(kind, size), some):
+                    record = kind(*row)
+                    found[kind, key_of(record)] = record
+        return found
+
+    def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
+        self._many(inserts, schema.insert)
+        self._many(updates, schema.update)
+
+    def _many(
+        self, records: Sequence[Record], statement: Callable[[type[Record], int], str]
+    ) -> None:
+        by_kind: dict[type[Record], list[Record]] = {}
+        for record in records:
+            by_kind.setdefault(type(record), []).append(record)
+        for kind, rows in by_kind.items():
+            # Many rows a statement: each step of a statement gives other threads a turn at the
+            # interpreter, and under load getting it back costs more than the step.
+            for some in _in_powers_of_two(rows):
+                values = list(chain.from_iterable(map(msgspec.structs.astuple, some)))
+                self._connection.execute(statement(kind, len(some)), values)
+
+
+def _in_powers_of_two(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut into runs of 64, 32, … 1, so that a few prepared statements serve every size."""
+    start = 0
+    while start < len(items):
+        size = min(ROWS_PER_STATEMENT, 1 << ((len(items) - start).bit_length() - 1))
+        yield items[start : start + size]
+        start += size
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The one place where SQLite's errors become the port's."""
+    try:
+        yield
+    except CreditPaymentsError:
+        raise
+    except sqlite3.IntegrityError as error:
+        raise WriteConflict(str(error)) from error
+    except sqlite3.Error as error:
+        # Locked, disk full, I/O error: the message is SQLite's own and holds no values.
+        raise StorageUnavailable(f"The SQLite database failed: {error}") from error
+
+
+_inherited: list[sqlite3.Connection | None] = []

@@ -1,0 +1,138 @@
+"""The SQL of the SQLite adapter, derived from the records."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cache
+from typing import get_type_hints
+
+import msgspec
+
+from credit_payments.domain.records import RECORDS, Record
+from credit_payments.errors import ConfigurationError
+
+VERSION = 1
+_STRICT_SINCE = (3, 37, 0)
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Create what is missing, in one transaction.
+
+    Raises:
+        ConfigurationError: the file holds another version of the schema.
+    """
+    if _version(connection) == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        found = _version(connection)  # again: another process may have been first
+        if found not in (0, VERSION):
+            raise ConfigurationError(
+                f"The database has schema version {found}, this release needs {VERSION}.",
+                param="database",
+            )
+        for kind in RECORDS:
+            for statement in _create_statements(kind):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _create_statements(kind: type[Record]) -> list[str]:
+    strict = " STRICT" if sqlite3.sqlite_version_info >= _STRICT_SINCE else ""
+    columns = [
+        f"{name} {_column_type(hint)}{' PRIMARY KEY' if name == kind.KEY else ''}"
+        for name, hint in get_type_hints(kind).items()
+        if name in kind.__struct_fields__
+    ]
+    statements = [f"CREATE TABLE IF NOT EXISTS {kind.TABLE} ({', '.join(columns)}){strict}"]
+    for unique, groups in (("UNIQUE ", kind.UNIQUE), ("", kind.INDEXES)):
+        statements += [
+            f"CREATE {unique}INDEX IF NOT EXISTS {kind.TABLE}_by_{'_'.join(group)} "
+            f"ON {kind.TABLE} ({', '.join(group)})"
+            for group in groups
+        ]
+    return statements
+
+
+def _column_type(hint: object) -> str:
+    return {
+        str: "TEXT NOT NULL",
+        int: "INTEGER NOT NULL",
+        str | None: "TEXT",
+        int | None: "INTEGER",
+    }[hint]  # type: ignore[index]
+
+
+def _columns(kind: type[Record]) -> str:
+    return ", ".join(field.name for field in msgspec.structs.fields(kind))
+
+
+@cache
+def select(kind: type[Record], keys: int) -> str:
+    """Rows by key."""
+    places = ", ".join("?" * keys)
+    return f"SELECT {_columns(kind)} FROM {kind.TABLE} WHERE {kind.KEY} IN ({places})"  # noqa: S608
+
+
+@cache
+def select_page(
+    kind: type[Record],
+    where: tuple[str, ...],
+    order: tuple[str, ...],
+    *,
+    behind: bool,
+    descending: bool,
+) -> str:
+    """Rows by column values, in an order, from a position on."""
+    conditions = [f"{_known(kind, column)} = ?" for column in where]
+    if behind:
+        places = ", ".join("?" * len(order))
+        names = ", ".join(_known(kind, column) for column in order)
+        conditions.append(f"({names}) {'<' if descending else '>'} ({places})")
+    filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return (
+        f"SELECT {_columns(kind)} FROM {kind.TABLE}{filtered} "  # noqa: S608 - names are our own
+        f"ORDER BY {_ordered(kind, order, descending=descending)} LIMIT ?"
+    )
+
+
+@cache
+def select_all(kind: type[Record], order: tuple[str, ...]) -> str:
+    """Every row in an order."""
+    ordered = _ordered(kind, order, descending=False)
+    return f"SELECT {_columns(kind)} FROM {kind.TABLE} ORDER BY {ordered}"  # noqa: S608
+
+
+@cache
+def insert(kind: type[Record], rows: int) -> str:
+    """New rows, all columns in the record's order."""
+    one = f"({', '.join('?' * len(kind.__struct_fields__))})"
+    places = ", ".join([one] * rows)
+    return f"INSERT INTO {kind.TABLE} ({_columns(kind)}) VALUES {places}"  # noqa: S608
+
+
+@cache
+def update(kind: type[Record], rows: int) -> str:
+    """The mutable columns of rows that exist; the others are given, and left as they are."""
+    changes = ", ".join(f"{name} = excluded.{name}" for name in kind.MUTABLE)
+    return f"{insert(kind, rows)} ON CONFLICT ({kind.KEY}) DO UPDATE SET {changes}"
+
+
+def _ordered(kind: type[Record], order: tuple[str, ...], *, descending: bool) -> str:
+    direction = "DESC" if descending else "ASC"
+    return ", ".join(f"{_known(kind, column)} {direction}" for column in order)
+
+
+def _known(kind: type[Record], column: str) -> str:
+    """Column names come from our code alone; this keeps it so."""
+    if column not in kind.__struct_fields__:
+        raise ValueError(f"{kind.TABLE} has no column {column!r}")
+    return column

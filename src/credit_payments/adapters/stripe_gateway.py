@@ -1,0 +1,307 @@
+"""The one doorway to Stripe's SDK."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+from credit_payments.adapters.retries import RetryPolicy
+from credit_payments.adapters.stripe_errors import least_wait_seconds, translate, withhold
+from credit_payments.domain.stripe_facts import (
+    CustomerFacts,
+    PaymentIntentFacts,
+    PaymentMethodFacts,
+    RefundFacts,
+)
+from credit_payments.errors import (
+    InvalidRequest,
+    NotConfigured,
+    NotFound,
+    StripeUnavailable,
+)
+
+if TYPE_CHECKING:
+    from stripe import HTTPClient, RequestOptions, StripeClient, StripeObject
+    from stripe.params import (
+        CustomerCreateParams,
+        PaymentIntentCreateParams,
+        RefundCreateParams,
+    )
+
+F = TypeVar("F", bound=msgspec.Struct)
+
+CONNECT_TIMEOUT_SECONDS_MAX = 5.0
+"""A connection to Stripe stands in milliseconds or not at all."""
+
+IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
+"""https://docs.stripe.com/api/idempotent_requests"""
+
+PAYMENT_METHODS_MAX = 100
+"""One page of a list at Stripe: https://docs.stripe.com/api/pagination"""
+
+DEFAULT_RETRIES = RetryPolicy()
+
+# What the SDK raises of its own when an answer is JSON but not one of Stripe's objects.
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+class _PaymentMethodPage(msgspec.Struct, frozen=True):
+    data: list[PaymentMethodFacts]
+
+
+class StripeGateway:
+    """The `PaymentGateway` over HTTPS, through Stripe's official SDK.
+
+    One instance serves all threads of a process, and goes on working in a forked child, which
+    gets connections of its own. The SDK is imported and a client built at the first call. Every
+    call is one HTTP request, repeated only here: connection errors, 409, 429 and 5xx, under the
+    same idempotency key, within the limits of `retry`, and as `Stripe-Should-Retry` and
+    `Retry-After` advise.
+
+    Stripe stores the first answer to an idempotency key and repeats it, a 500 too. Such a replay
+    is not tried again; it raises `StripeUnavailable` with the `error_code`
+    `stripe_replays_failure` (see `stripe_errors.STRIPE_REPLAYS_FAILURE`).
+
+    While a call runs, what the SDK would log below WARNING is dropped, because at DEBUG it logs
+    whole bodies with e-mail addresses and client secrets. Setting the SDK's own `STRIPE_LOG`
+    prints them to stderr all the same: leave it unset in production. Whether the SDK reports
+    latencies to Stripe is a switch of the whole process (`stripe.enable_telemetry`) and is left
+    to the application.
+
+    Args:
+        secret_key: `sk_…` or `rk_…`; None makes every call raise `NotConfigured`.
+        api_version: pins the API version, `2023-10-16` for example; None takes the SDK's own.
+        api_base: another server than Stripe's, such as the simulator's URL.
+        timeout_seconds: how long to wait for each piece of an answer.
+        retry: how failed calls are repeated.
+    """
+
+    def __init__(
+        self,
+        secret_key: str | None,
+        *,
+        api_version: str | None = None,
+        api_base: str | None = None,
+        timeout_seconds: float = 30.0,
+        retry: RetryPolicy = DEFAULT_RETRIES,
+    ) -> None:
+        self._secret_key = secret_key
+        self._api_version = api_version
+        self._api_base = api_base
+        self._timeout_seconds = timeout_seconds
+        self._retry = retry
+        self._clients: dict[int, StripeClient] = {}
+
+    def __repr__(self) -> str:
+        state = "configured" if self._secret_key else "not configured"
+        return f"StripeGateway({state}, api_base={self._api_base!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a StripeGateway holds a secret key and is not pickled: build one anew")
+
+    def close(self) -> None:
+        """Let this process's connections go; a later call opens new ones."""
+        self._clients.pop(os.getpid(), None)
+
+    def create_payment_intent(
+        self,
+        *,
+        amount_minor: int,
+        currency: str,
+        metadata: Mapping[str, str],
+        customer: str | None,
+        description: str | None,
+        idempotency_key: str,
+    ) -> PaymentIntentFacts:
+        """Create an intent for automatic payment methods, not yet confirmed."""
+        params: PaymentIntentCreateParams = {
+            "amount": amount_minor,
+            "currency": currency,
+            "metadata": dict(metadata),
+            "automatic_payment_methods": {"enabled": True},
+        }
+        if customer is not None:
+            params["customer"] = customer
+        if description is not None:
+            params["description"] = description
+        options = _under(idempotency_key)
+        return self._ask(
+            PaymentIntentFacts,
+            lambda client: client.v1.payment_intents.create(params=params, options=options),
+        )
+
+    def retrieve_payment_intent(self, payment_intent_id: str) -> PaymentIntentFacts:
+        """The intent as it is now."""
+        return self._ask(
+            PaymentIntentFacts,
+            lambda client: client.v1.payment_intents.retrieve(payment_intent_id),
+        )
+
+    def confirm_payment_intent(
+        self, payment_intent_id: str, *, idempotency_key: str
+    ) -> PaymentIntentFacts:
+        """Confirm an intent that already has its payment method."""
+        options = _under(idempotency_key)
+        return self._ask(
+            PaymentIntentFacts,
+            lambda client: client.v1.payment_intents.confirm(payment_intent_id, options=options),
+        )
+
+    def create_refund(
+        self,
+        *,
+        payment_intent_id: str,
+        amount_minor: int | None,
+        reason: str | None,
+        metadata: Mapping[str, str],
+        idempotency_key: str,
+    ) -> RefundFacts:
+        """Give back an amount in minor units, or all that is left when it is None."""
+        params: RefundCreateParams = {
+            "payment_intent": payment_intent_id,
+            "metadata": dict(metadata),
+        }
+        if amount_minor is not None:
+            params["amount"] = amount_minor
+        if reason is not None:
+            # Stripe is the judge of its list of reasons, which may grow.
+            params["reason"] = cast("Any", reason)
+        options = _under(idempotency_key)
+        return self._ask(
+            RefundFacts, lambda client: client.v1.refunds.create(params=params, options=options)
+        )
+
+    def create_customer(
+        self,
+        *,
+        email: str,
+        name: str | None,
+        phone: str | None,
+        metadata: Mapping[str, str],
+        idempotency_key: str,
+    ) -> CustomerFacts:
+        """Create a customer."""
+        params: CustomerCreateParams = {"email": email, "metadata": dict(metadata)}
+        if name is not None:
+            params["name"] = name
+        if phone is not None:
+            params["phone"] = phone
+        options = _under(idempotency_key)
+        return self._ask(
+            CustomerFacts, lambda client: client.v1.customers.create(params=params, options=options)
+        )
+
+    def retrieve_customer(self, customer_id: str) -> CustomerFacts:
+        """The customer as it is now; a deleted one raises `NotFound`."""
+        customer = self._ask(
+            CustomerFacts, lambda client: client.v1.customers.retrieve(customer_id)
+        )
+        if customer.deleted:
+            raise NotFound(param="id")
+        return customer
+
+    def list_payment_methods(self, customer_id: str) -> list[PaymentMethodFacts]:
+        """The customer's saved payment methods, newest first, at most 100."""
+        page = self._ask(
+            _PaymentMethodPage,
+            lambda client: client.v1.customers.payment_methods.list(
+                customer_id, params={"limit": PAYMENT_METHODS_MAX}
+            ),
+        )
+        return page.data
+
+    def retrieve_payment_method(self, payment_method_id: str) -> PaymentMethodFacts:
+        """One payment method."""
+        return self._ask(
+            PaymentMethodFacts,
+            lambda client: client.v1.payment_methods.retrieve(payment_method_id),
+        )
+
+    def _ask(self, kind: type[F], request: Callable[[StripeClient], StripeObject]) -> F:
+        client = self._client()
+        import stripe  # noqa: PLC0415
+
+        try:
+            with _unlogged():
+                answer = self._retry.call(
+                    lambda: request(client), least_wait_seconds=least_wait_seconds
+                )
+            return msgspec.convert(answer.to_dict(), type=kind)
+        except stripe.StripeError as error:
+            raise translate(error) from withhold(error)
+        except UNREADABLE as error:
+            # msgspec.ValidationError is a ValueError; it names the place, never the value.
+            raise StripeUnavailable("Stripe's answer could not be understood.") from error
+
+    def _client(self) -> StripeClient:
+        """This process's client, built at its first call.
+
+        Keyed by process: a connection shared with a forked child would mix up both sides' answers.
+        `setdefault` is atomic, so threads that build at once all go on with the same client, and
+        there is no lock that a fork could copy while it is held.
+        """
+        process = os.getpid()
+        return self._clients.get(process) or self._clients.setdefault(process, self._build())
+
+    def _build(self) -> StripeClient:
+        if not self._secret_key:
+            raise NotConfigured(param="stripe_secret_key")
+        import stripe  # noqa: PLC0415
+
+        logging.getLogger("stripe").addFilter(_private)
+        return stripe.StripeClient(
+            self._secret_key,
+            stripe_version=self._api_version,
+            base_addresses={"api": self._api_base} if self._api_base else None,
+            max_network_retries=0,
+            http_client=self._http_client(),
+        )
+
+    def _http_client(self) -> HTTPClient:
+        import stripe  # noqa: PLC0415
+
+        host = urlsplit(self._api_base).hostname if self._api_base else None
+        connect_seconds = min(self._timeout_seconds, CONNECT_TIMEOUT_SECONDS_MAX)
+        return stripe.RequestsClient(
+            timeout=(connect_seconds, self._timeout_seconds),
+            # A simulator on this machine is not reached through the proxy of the environment:
+            # requests knows this key, the SDK's annotation does not.
+            proxy=cast("Any", {"no_proxy": host}) if host else None,
+        )
+
+
+def _under(idempotency_key: str) -> RequestOptions:
+    if not (
+        0 < len(idempotency_key) <= IDEMPOTENCY_KEY_CHARACTERS_MAX
+        and idempotency_key.isascii()
+        and idempotency_key.isprintable()
+    ):
+        # It travels as an HTTP header, where anything else fails late and looks like a lost line.
+        raise InvalidRequest(
+            "An idempotency key has 1 to 255 printable ASCII characters.", param="idempotency_key"
+        )
+    return {"idempotency_key": idempotency_key}
+
+
+_in_our_call: ContextVar[bool] = ContextVar("credit_payments_in_stripe_call", default=False)
+
+
+def _private(record: logging.LogRecord) -> bool:
+    # Only inside our own calls: an application may use the SDK, and its log, beside us.
+    return record.levelno >= logging.WARNING or not _in_our_call.get()
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    token = _in_our_call.set(True)
+    try:
+        yield
+    finally:
+        _in_our_call.reset(token)

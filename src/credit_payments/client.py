@@ -1,0 +1,505 @@
+"""PaymentsClient: selling credits, from the quote to the receipt."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+
+from credit_payments.domain import cursors, ids, instants, ledger, money, payment, values
+from credit_payments.domain.credits import CreditCalculator
+from credit_payments.domain.packages import CreditPackage
+from credit_payments.domain.quoting import KeepCustomer, KeepQuote, LinkIntent
+from credit_payments.domain.records import Payment, Purchase, Quote, StripeCustomer
+from credit_payments.domain.stripe_facts import (
+    CustomerFacts,
+    PaymentIntentFacts,
+    PaymentMethodFacts,
+    ref_id,
+)
+from credit_payments.errors import (
+    CardDeclined,
+    Conflict,
+    InvalidAmount,
+    InvalidRequest,
+    NotFound,
+    PaymentNotSuccessful,
+)
+from credit_payments.ports.gateway import PaymentGateway
+from credit_payments.ports.storage import Storage
+from credit_payments.posting import PostingQueue
+from credit_payments.settlement import ReportPayment, ReportRefund, payment_cause
+
+REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
+"""https://docs.stripe.com/api/refunds/create#create_refund-reason"""
+
+_PURCHASES_ORDER = ("created_at", "payment_intent_id")
+_EMAIL = re.compile(r"[^@\s]{1,256}@[^@\s]{1,255}")
+_PHONE_CHARACTERS_MAX = 20
+_NAME_CHARACTERS_MAX = 256
+
+
+class PaymentsClient:
+    """Payment intents, their confirmation, customers, payment methods and refunds.
+
+    The methods that read something of a user take `owner`: with it, what belongs to another user
+    is answered exactly as what does not exist. Leave it out only where the caller may see all.
+
+    Args:
+        gateway: Stripe.
+        storage: where records are read.
+        queue: through which changes are written.
+        calculator: what an amount buys.
+        new_id: draws a fresh random name.
+    """
+
+    def __init__(
+        self,
+        gateway: PaymentGateway,
+        storage: Storage,
+        queue: PostingQueue,
+        calculator: CreditCalculator,
+        *,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._gateway = gateway
+        self._storage = storage
+        self._queue = queue
+        self._calculator = calculator
+        self._new_id = new_id
+
+    def create_payment_intent(
+        self,
+        user_id: str,
+        amount: money.Amount | None = None,
+        currency: str = "usd",
+        *,
+        package_id: str | None = None,
+        customer_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> values.PaymentIntent:
+        """Offer credits for an amount; what it buys is kept before Stripe hears of it.
+
+        Args:
+            user_id: who gets the credits.
+            amount: major units: 10, "10.00" or Decimal("10.00") dollars. May be left out with
+                `package_id`, and must be the package's price otherwise.
+            currency: an ISO 4217 code that credits are sold in.
+            package_id: one of `credit_packages()`.
+            customer_id: the user's Stripe customer, for saved payment methods.
+            idempotency_key: names the call: repeating it gives the same intent.
+
+        Raises:
+            InvalidRequest: an argument cannot be right; `param` names it, nothing was kept.
+            NotFound: the customer is not one of the user's.
+            IdempotencyConflict: the key was used with other arguments.
+            NotConfigured: there is no Stripe key.
+            TryAgain: Stripe or the database did not answer; with an idempotency key the same
+                call is safe to repeat.
+        """
+        quote = self._quote(user_id, amount, currency, package_id, customer_id, idempotency_key)
+        if customer_id is not None:
+            self._check_customer(customer_id, user_id)
+        kept = self._queue.submit(KeepQuote(quote=quote))
+        if kept.payment_intent_id is not None:
+            facts = self._gateway.retrieve_payment_intent(kept.payment_intent_id)
+        else:
+            facts = self._gateway.create_payment_intent(
+                amount_minor=kept.amount_minor,
+                currency=kept.currency,
+                metadata=_intent_metadata(kept),
+                customer=kept.customer_id,
+                description=f"{kept.credits} credits",
+                idempotency_key=f"intent:{kept.quote_id}",
+            )
+            self._queue.submit(LinkIntent(quote_id=kept.quote_id, facts=facts))
+        return values.PaymentIntent(
+            client_secret=facts.client_secret or "",
+            payment_intent_id=facts.id,
+            amount=money.to_decimal(kept.amount_minor, kept.currency),
+            currency=kept.currency,
+            credits=kept.credits,
+        )
+
+    def confirm_payment(
+        self, payment_intent_id: str, *, owner: str | None = None
+    ) -> values.Receipt:
+        """Ask Stripe whether an intent was paid, and credit it if so; as often as you like.
+
+        An intent that only waits for its confirmation is confirmed. A payment that a webhook has
+        credited already gives the same receipt.
+
+        Raises:
+            InvalidRequest: the id is not a string.
+            NotFound: no such intent.
+            CardDeclined: the last attempt to pay was declined.
+            PaymentNotSuccessful: no money has arrived (yet); `status` tells where it is.
+            Conflict: money has arrived that does not match its quote (`code` is
+                `payment_quarantined`); it is kept for a person to decide.
+            NotConfigured: there is no Stripe key.
+            TryAgain: Stripe or the database did not answer.
+        """
+        ids.check_stripe_id(payment_intent_id, "pi_", param="payment_intent_id")
+        known = self._owned_payment(payment_intent_id, owner)
+        if known is not None and known.credited:
+            return _receipt(known)
+        facts = self._gateway.retrieve_payment_intent(payment_intent_id)
+        if facts.status == payment.REQUIRES_CONFIRMATION:
+            facts = self._confirm(facts)
+        settlement = self._queue.submit(ReportPayment(facts=facts))
+        if settlement.outcome == "quarantined":
+            raise Conflict(
+                f"The payment waits for a person: {settlement.reason}.", code="payment_quarantined"
+            )
+        if settlement.payment is not None and settlement.payment.credited:
+            return _receipt(settlement.payment)
+        raise _not_successful(facts)
+
+    def credit_packages(self) -> list[CreditPackage]:
+        """The packages that are sold, in the order of the configuration."""
+        return list(self._calculator.packages)
+
+    def payment_status(
+        self, payment_intent_id: str, *, owner: str | None = None
+    ) -> values.PaymentStatus:
+        """Where a payment is, as Stripe says now.
+
+        Raises:
+            InvalidRequest: the id is not a string.
+            NotFound: no such intent.
+            NotConfigured: there is no Stripe key.
+            TryAgain: Stripe or the database did not answer.
+        """
+        ids.check_stripe_id(payment_intent_id, "pi_", param="payment_intent_id")
+        self._owned_payment(payment_intent_id, owner)
+        facts = self._gateway.retrieve_payment_intent(payment_intent_id)
+        return values.PaymentStatus(
+            status=facts.status,
+            amount=money.to_decimal(facts.amount, facts.currency),
+            currency=facts.currency,
+            created=facts.created,
+        )
+
+    def create_customer(
+        self, user_id: str, email: str, name: str | None = None, phone: str | None = None
+    ) -> values.Customer:
+        """Create a Stripe customer for a user; the same call again gives the same customer.
+
+        Stripe keeps the personal data; here only the customer's id is kept.
+
+        Raises:
+            InvalidRequest: an argument cannot be right; `param` names it.
+            NotConfigured: there is no Stripe key.
+            TryAgain: Stripe or the database did not answer.
+        """
+        ids.check_user_id(user_id)
+        _check_email(email)
+        ids.check_text(name, param="name", characters_max=_NAME_CHARACTERS_MAX)
+        ids.check_text(phone, param="phone", characters_max=_PHONE_CHARACTERS_MAX)
+        facts = self._gateway.create_customer(
+            email=email,
+            name=name,
+            phone=phone,
+            metadata={"user_id": user_id, "source": "credit_system"},
+            idempotency_key=f"customer:{ledger.fingerprint(user_id, email, name, phone)}",
+        )
+        self._queue.submit(KeepCustomer(customer_id=facts.id, user_id=user_id))
+        return _customer(facts)
+
+    def get_customer(self, customer_id: str, *, owner: str | None = None) -> values.Customer:
+        """A customer, as Stripe has it now.
+
+        Raises:
+            InvalidRequest: the id is not a string.
+            NotFound: no such customer.
+            NotConfigured: there is no Stripe key.
+            TryAgain: Stripe or the database did not answer.
+        """
+        ids.check_stripe_id(customer_id, "cus_", param="customer_id")
+        if owner is not None:
+            self._check_customer(customer_id, owner)
+        try:
+            return _customer(self._gateway.retrieve_customer(customer_id))
+        except NotFound as error:
+            raise _no_such("customer_id") from error
+
+    def list_payment_methods(
+        self, customer_id: str, *, owner: str | None = None
+    ) -> list[values.PaymentMethod]:
+        """A customer's saved payment methods, newest first, at most 100.
+
+        Raises:
+            InvalidRequest: the id is not a string.
+            NotFound: no such customer.
+            NotConfigured: there is no Stripe key.
+            TryAgain: Stripe or the database did not answer.
+        """
+        ids.check_stripe_id(customer_id, "cus_", param="customer_id")
+        if owner is not None:
+            self._check_customer(customer_id, owner)
+        try:
+            methods = self._gateway.list_payment_methods(customer_id)
+        except NotFound as error:
+            raise _no_such("customer_id") from error
+        return [_payment_method(facts) for facts in methods]
+
+    def get_payment_method(
+        self, payment_method_id: str, *, owner: str | None = None
+    ) -> values.PaymentMethod:
+        """A payment method, as Stripe has it now.
+
+        Raises:
+            InvalidRequest: the id is not a string.
+            NotFound: no such payment method.
+            NotConfigured: there is no Stripe key.
+            TryAgain: Stripe or the database did not answer.
+        """
+        ids.check_stripe_id(payment_method_id, "pm_", param="payment_method_id")
+        try:
+            facts = self._gateway.retrieve_payment_method(payment_method_id)
+        except NotFound as error:
+            raise _no_such("payment_method_id") from error
+        if owner is not None:
+            customer = ref_id(facts.customer)
+            if customer is None or not self._owns_customer(customer, owner):
+                raise _no_such("payment_method_id")
+        return _payment_method(facts)
+
+    def purchases(
+        self, user_id: str, *, limit: int = 50, cursor: str | None = None
+    ) -> values.Page[values.Purchase]:
+        """What a user has bought, newest first, page by page.
+
+        Raises:
+            InvalidRequest: an argument cannot be right; `param` names it.
+            StorageUnavailable: the database failed.
+        """
+        ids.check_user_id(user_id)
+        cursors.check_limit(limit)
+        rows = self._storage.page(
+            Purchase,
+            {"user_id": user_id},
+            order=_PURCHASES_ORDER,
+            after=cursors.decode(cursor, [str, str]),
+            limit=limit,
+            descending=True,
+        )
+        following = cursors.encode(rows[-1], _PURCHASES_ORDER) if len(rows) == limit else None
+        return values.Page(items=tuple(map(_purchase, rows)), cursor=following)
+
+    def refund(
+        self,
+        payment_intent_id: str,
+        amount: money.Amount | None = None,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> values.Refund:
+        """Give money back, and take the credits it bought; what is spent already becomes debt.
+
+        Args:
+            payment_intent_id: the payment.
+            amount: major units of the payment's currency; all that is left when None.
+            reason: one of `REFUND_REASONS`.
+            idempotency_key: names the refund: repeating the call refunds once. Without one, an
+                identical call is taken for a repetition until the first is known here.
+
+        Raises:
+            InvalidRequest: an argument cannot be right, or more than is left to refund.
+            NotFound: no such payment.
+            PaymentNotSuccessful: nothing was paid that could be refunded.
+            IdempotencyConflict: the key was used with other arguments.
+            TryAgain: Stripe or the database did not answer.
+        """
+        ids.check_stripe_id(payment_intent_id, "pi_", param="payment_intent_id")
+        if reason is not None and reason not in REFUND_REASONS:
+            raise InvalidRequest(f"reason must be one of {REFUND_REASONS}", param="reason")
+        known = self._storage.get(Payment, payment_intent_id)
+        if known is None:
+            raise _no_such("payment_intent_id")
+        minor = None if amount is None else money.parse_amount(amount, known.currency)
+        if not known.received_minor:
+            raise PaymentNotSuccessful(known.status)
+        if minor is not None and minor > known.received_minor:
+            raise InvalidAmount("More than was paid cannot be refunded.", param="amount")
+        facts = self._gateway.create_refund(
+            payment_intent_id=payment_intent_id,
+            amount_minor=minor,
+            reason=reason,
+            metadata={"user_id": known.user_id},
+            idempotency_key=_refund_key(known, minor, idempotency_key),
+        )
+        settlement = self._queue.submit(
+            ReportRefund(facts=facts, payment_intent_id=payment_intent_id)
+        )
+        settled = settlement.payment or known
+        return values.Refund(
+            refund_id=facts.id,
+            payment_intent_id=payment_intent_id,
+            amount=money.to_decimal(facts.amount, facts.currency),
+            currency=facts.currency,
+            status=facts.status or "pending",
+            credits_reversed=settled.reversed_credits,
+        )
+
+    def _quote(
+        self,
+        user_id: str,
+        amount: money.Amount | None,
+        currency: str,
+        package_id: str | None,
+        customer_id: str | None,
+        idempotency_key: str | None,
+    ) -> Quote:
+        """What is asked for, checked whole before anything is kept or sent."""
+        ids.check_user_id(user_id)
+        if idempotency_key is not None:
+            ids.check_key(idempotency_key, param="idempotency_key")
+        if package_id is not None:
+            package = self._calculator.package(package_id)
+            amount = package.price if amount is None else amount
+        unit = money.currency(currency)
+        minor = money.parse_amount(amount, unit)
+        money.check_chargeable(minor, unit)
+        conversion = self._calculator.quote(minor, unit.code, package_id)
+        if conversion.credits == 0:
+            raise InvalidAmount("The amount is too small to buy a credit.", param="amount")
+        return Quote(
+            quote_id=self._quote_id(user_id, idempotency_key),
+            user_id=user_id,
+            amount_minor=minor,
+            currency=unit.code,
+            credits=conversion.credits,
+            package_id=package_id,
+            customer_id=customer_id,
+            rule=conversion.rule,
+            # Not the credits: a repetition after a price change is still the same call.
+            fingerprint=ledger.fingerprint(user_id, minor, unit.code, package_id, customer_id),
+            payment_intent_id=None,
+            created_at="",
+        )
+
+    def _quote_id(self, user_id: str, idempotency_key: str | None) -> str:
+        if idempotency_key is None:
+            return f"quote_{self._new_id()}"
+        named = ledger.fingerprint("quote", user_id, idempotency_key)
+        return f"quote_{named}"
+
+    def _confirm(self, facts: PaymentIntentFacts) -> PaymentIntentFacts:
+        """Confirm once for each attempt; a decline is told by the intent itself."""
+        attempt = ref_id(facts.latest_charge) or "first"
+        try:
+            return self._gateway.confirm_payment_intent(
+                facts.id, idempotency_key=f"confirm:{facts.id}:{attempt}"
+            )
+        except CardDeclined:
+            return self._gateway.retrieve_payment_intent(facts.id)
+
+    def _owned_payment(self, payment_intent_id: str, owner: str | None) -> Payment | None:
+        known = self._storage.get(Payment, payment_intent_id)
+        if owner is not None and (known is None or known.user_id != owner):
+            raise _no_such("payment_intent_id")
+        return known
+
+    def _check_customer(self, customer_id: str, owner: str) -> None:
+        ids.check_stripe_id(customer_id, "cus_", param="customer_id")
+        if not self._owns_customer(customer_id, owner):
+            raise _no_such("customer_id")
+
+    def _owns_customer(self, customer_id: str, owner: str) -> bool:
+        known = self._storage.get(StripeCustomer, customer_id)
+        return known is not None and known.user_id == owner
+
+
+def _no_such(param: str) -> NotFound:
+    """The same words for what is missing and for what is another user's."""
+    return NotFound(f"No such {param}", param=param)
+
+
+def _not_successful(facts: PaymentIntentFacts) -> CardDeclined | PaymentNotSuccessful:
+    error = facts.last_payment_error
+    if facts.status == payment.REQUIRES_PAYMENT_METHOD and error and error.type == "card_error":
+        return CardDeclined(
+            error.message,
+            decline_code=error.decline_code,
+            code=error.code,
+            status=facts.status,
+        )
+    return PaymentNotSuccessful(facts.status)
+
+
+def _intent_metadata(quote: Quote) -> dict[str, str]:
+    """What an intent carries, so that its webhook finds its quote whatever happened here."""
+    metadata = {
+        "user_id": quote.user_id,
+        "quote_id": quote.quote_id,
+        "credits": str(quote.credits),
+    }
+    if quote.currency == "usd":
+        metadata["amount_usd"] = str(money.to_decimal(quote.amount_minor, "usd"))
+    return metadata
+
+
+def _refund_key(known: Payment, minor: int | None, key: str | None) -> str:
+    if key is not None:
+        ids.check_key(key, param="idempotency_key")
+        named = hashlib.sha256(key.encode()).hexdigest()[:32]
+    else:
+        named = f"{'all' if minor is None else minor}:{known.refunds}"
+        named = hashlib.sha256(named.encode()).hexdigest()[:32]
+    return f"refund:{known.payment_intent_id}:{named}"
+
+
+def _check_email(email: object) -> None:
+    text = ids.check_text(email, param="email", characters_max=512)
+    if text is None or not _EMAIL.fullmatch(text):
+        raise InvalidRequest("email must be an e-mail address", param="email")
+
+
+def _receipt(paid: Payment) -> values.Receipt:
+    return values.Receipt(
+        transaction_id=ledger.transaction_id(payment_cause(paid.payment_intent_id)),
+        credits_purchased=paid.credits,
+        amount_paid=money.to_decimal(paid.received_minor, paid.currency),
+        currency=paid.currency,
+        payment_intent_id=paid.payment_intent_id,
+    )
+
+
+def _purchase(row: Purchase) -> values.Purchase:
+    return values.Purchase(
+        payment_intent_id=row.payment_intent_id,
+        transaction_id=row.transaction_id,
+        user_id=row.user_id,
+        credits_purchased=row.credits_purchased,
+        amount_paid=money.to_decimal(row.amount_minor, row.currency),
+        currency=row.currency,
+        status=row.status,
+        created_at=instants.from_text(row.created_at),
+    )
+
+
+def _customer(facts: CustomerFacts) -> values.Customer:
+    return values.Customer(
+        id=facts.id,
+        email=facts.email,
+        name=facts.name,
+        phone=facts.phone,
+        created=facts.created,
+        metadata=facts.metadata,
+    )
+
+
+def _payment_method(facts: PaymentMethodFacts) -> values.PaymentMethod:
+    card = facts.card
+    return values.PaymentMethod(
+        id=facts.id,
+        type=facts.type,
+        card=values.Card(
+            brand=card.brand, last4=card.last4, exp_month=card.exp_month, exp_year=card.exp_year
+        )
+        if card
+        else None,
+        customer=ref_id(facts.customer),
+        created=facts.created,
+    )

@@ -1,0 +1,55 @@
+"""Where a listing goes on: the position of the last row seen, as opaque text."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import msgspec
+
+from credit_payments.domain.records import Record
+from credit_payments.errors import InvalidRequest
+
+LIMIT_MAX = 100
+_CURSOR_CHARACTERS_MAX = 2_000
+
+
+def encode(record: Record, order: Sequence[str]) -> str:
+    """The cursor behind a row, in a listing ordered by those columns."""
+    position = [getattr(record, column) for column in order]
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
+
+
+def decode(cursor: object, kinds: Sequence[type]) -> list[str | int] | None:
+    """The position in a cursor, whose columns are of those types.
+
+    Raises:
+        InvalidRequest: not a cursor of such a listing.
+    """
+    if cursor is None:
+        return None
+    position = _read(cursor) if isinstance(cursor, str) else None
+    if position is None or [type(value) for value in position] != list(kinds):
+        raise InvalidRequest("The cursor is not one that a listing gave", param="cursor")
+    return position
+
+
+def _read(cursor: str) -> list[str | int] | None:
+    if len(cursor) > _CURSOR_CHARACTERS_MAX:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+        return msgspec.json.decode(raw, type=list[str | int])
+    except (ValueError, msgspec.DecodeError):
+        return None
+
+
+def check_limit(limit: object) -> int:
+    """How many items a page has at most.
+
+    Raises:
+        InvalidRequest: not an integer from 1 to 100.
+    """
+    if type(limit) is not int or not 1 <= limit <= LIMIT_MAX:
+        raise InvalidRequest(f"limit must be an integer from 1 to {LIMIT_MAX}", param="limit")
+    return limit

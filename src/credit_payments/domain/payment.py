@@ -1,0 +1,119 @@
+"""What is known of a payment, and what follows from it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from credit_payments.domain import money
+from credit_payments.domain.records import FailedPayment, Payment, Purchase, Quote
+from credit_payments.domain.stripe_facts import PaymentIntentFacts, ref_id
+
+SUCCEEDED = "succeeded"
+CANCELED = "canceled"
+REQUIRES_CONFIRMATION = "requires_confirmation"
+REQUIRES_PAYMENT_METHOD = "requires_payment_method"
+
+_FINAL = {CANCELED: 1, SUCCEEDED: 2}
+"""Events come in any order: a final state is never left, and money received outweighs all."""
+
+
+def merge_status(known: str, reported: str) -> str:
+    """The status after a report that may be older than what is known.
+
+    >>> merge_status("succeeded", "requires_action"), merge_status("processing", "succeeded")
+    ('succeeded', 'succeeded')
+    """
+    return known if _FINAL.get(known, 0) > _FINAL.get(reported, 0) else reported
+
+
+def from_quote(quote: Quote, facts: PaymentIntentFacts, now: str) -> Payment:
+    """The payment of an intent that was created for a quote."""
+    return Payment(
+        payment_intent_id=facts.id,
+        user_id=quote.user_id,
+        quote_id=quote.quote_id,
+        status="created",
+        amount_minor=quote.amount_minor,
+        currency=quote.currency,
+        credits=quote.credits,
+        received_minor=0,
+        credited=0,
+        reversed_credits=0,
+        reversals=0,
+        refunds="{}",
+        stripe_created=facts.created,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def mismatch(payment: Payment, facts: PaymentIntentFacts) -> str | None:
+    """Why what Stripe reports is not what was quoted; None when it is."""
+    user_id = facts.metadata.get("user_id")
+    if user_id is not None and user_id != payment.user_id:
+        return "the intent's metadata names another user than its quote"
+    if facts.currency.lower() != payment.currency:
+        return f"paid in {facts.currency!r}, quoted in {payment.currency!r}"
+    if facts.status == SUCCEEDED and facts.amount_received != payment.amount_minor:
+        return f"received {facts.amount_received}, quoted {payment.amount_minor} minor units"
+    return None
+
+
+def failure_of(facts: PaymentIntentFacts, user_id: str, now: str) -> FailedPayment | None:
+    """The failed attempt that an intent tells of, named after its charge; None without one."""
+    error = facts.last_payment_error
+    if error is None or facts.status == SUCCEEDED:
+        return None
+    attempt = ref_id(error.charge) or ref_id(facts.latest_charge) or "uncharged"
+    return FailedPayment(
+        failure_id=f"{facts.id}:{attempt}",
+        user_id=user_id,
+        payment_intent_id=facts.id,
+        status="failed",
+        failure_reason=error.message or error.code or error.type,
+        decline_code=error.decline_code,
+        created_at=now,
+    )
+
+
+def purchase_of(payment: Payment, transaction_id: str, now: str) -> Purchase:
+    """The sale that a succeeded payment is."""
+    usd = payment.currency == "usd"
+    return Purchase(
+        payment_intent_id=payment.payment_intent_id,
+        user_id=payment.user_id,
+        transaction_id=transaction_id,
+        amount_minor=payment.received_minor,
+        currency=payment.currency,
+        amount_usd=str(money.to_decimal(payment.received_minor, "usd")) if usd else None,
+        credits_purchased=payment.credits,
+        status="completed",
+        payment_method="stripe",
+        stripe_payment_intent=payment.payment_intent_id,
+        created_at=now,
+    )
+
+
+def received(payment: Payment, facts: PaymentIntentFacts, now: str) -> Payment:
+    """The payment with a report merged into it; the same object when nothing is new."""
+    status = merge_status(payment.status, facts.status)
+    received_minor = max(payment.received_minor, facts.amount_received)
+    if status == payment.status and received_minor == payment.received_minor:
+        return payment
+    return msgspec.structs.replace(
+        payment, status=status, received_minor=received_minor, updated_at=now
+    )
+
+
+def facts_to_keep(facts: PaymentIntentFacts) -> dict[str, object]:
+    """What a person needs to decide about a payment; no secret, nothing personal."""
+    ours = ("user_id", "quote_id")
+    return {
+        "id": facts.id,
+        "status": facts.status,
+        "amount": facts.amount,
+        "amount_received": facts.amount_received,
+        "currency": facts.currency,
+        "created": facts.created,
+        "metadata": {name: facts.metadata[name] for name in ours if name in facts.metadata},
+    }

@@ -1,0 +1,97 @@
+"""Keeping what an amount buys before it is charged, as commands of the database queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+import msgspec
+
+from credit_payments.domain import payment
+from credit_payments.domain.decision import Decision, View
+from credit_payments.domain.records import Key, Payment, Quote, StripeCustomer
+from credit_payments.domain.stripe_facts import PaymentIntentFacts
+from credit_payments.errors import IdempotencyConflict
+
+
+@attrs.frozen(kw_only=True)
+class KeepQuote:
+    """A price is promised; the quote's `created_at` is filled in when it is kept."""
+
+    quote: Quote
+
+    def keys(self) -> Iterator[Key]:
+        """The quote."""
+        yield Quote, self.quote.quote_id
+
+    def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[Quote]:
+        """Keep it once; a repetition under the same idempotency key gets the first one.
+
+        Raises:
+            IdempotencyConflict: the key named a call with other arguments.
+        """
+        known = view.get(Quote, self.quote.quote_id)
+        if known is None:
+            kept = msgspec.structs.replace(self.quote, created_at=now)
+            return Decision(kept, (kept,))
+        if known.fingerprint != self.quote.fingerprint:
+            raise IdempotencyConflict(
+                "The idempotency key was used before with other arguments.",
+                param="idempotency_key",
+            )
+        return Decision(known)
+
+
+@attrs.frozen(kw_only=True)
+class LinkIntent:
+    """Stripe has made the intent that a quote was kept for."""
+
+    quote_id: str
+    facts: PaymentIntentFacts
+
+    def keys(self) -> Iterator[Key]:
+        """The quote and the payment."""
+        yield Quote, self.quote_id
+        yield Payment, self.facts.id
+
+    def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[None]:
+        """Record the payment, unless a webhook was faster."""
+        quote = view.get(Quote, self.quote_id)
+        if quote is None:
+            raise LookupError(f"quote {self.quote_id} was not kept")
+        linked = msgspec.structs.replace(quote, payment_intent_id=self.facts.id)
+        known = view.get(Payment, self.facts.id)
+        if known is not None:
+            return Decision(None, () if quote == linked else (linked,))
+        created = payment.received(payment.from_quote(quote, self.facts, now), self.facts, now)
+        return Decision(None, (linked, created))
+
+
+@attrs.frozen(kw_only=True)
+class KeepCustomer:
+    """A Stripe customer belongs to one of our users."""
+
+    customer_id: str
+    user_id: str
+
+    def keys(self) -> Iterator[Key]:
+        """The customer."""
+        yield StripeCustomer, self.customer_id
+
+    def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[None]:
+        """Keep it once."""
+        if view.get(StripeCustomer, self.customer_id):
+            return Decision(None)
+        return Decision(None, (StripeCustomer(self.customer_id, self.user_id, None, None, now),))

@@ -1,0 +1,252 @@
+"""The rows that are kept, each as one frozen record, with where it lives and how it is found.
+
+A storage adapter needs nothing else to know about a row: `TABLE` is its table or collection,
+`KEY` its one text key, `UNIQUE` and `INDEXES` what must be unique and what is listed in order,
+`MUTABLE` the fields that an update may change (a kind without any is only ever added to).
+The fields are text and integers only, so that every database keeps exactly what was hashed:
+instants are ISO 8601 text in UTC with six decimals (sortable as text; MongoDB would cut a date to
+milliseconds), amounts are minor units, structured values are canonical JSON text.
+
+Records are msgspec structs rather than attrs classes because a posting builds five of them on the
+hot path: building one and turning it into a row costs a tenth there.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeAlias
+
+import msgspec
+
+CREDITS_MAX = 2**53 - 1
+"""The largest number of credits anywhere: JSON numbers above it lose digits in browsers (RFC 8259
+section 6)."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What all rows share: the place they live in."""
+
+    TABLE: ClassVar[str]
+    KEY: ClassVar[str]
+    UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    MUTABLE: ClassVar[tuple[str, ...]] = ()
+
+
+Key: TypeAlias = tuple[type[Record], str]
+"""Names one row: its kind and the value of its key field."""
+
+
+class Wallet(Record, frozen=True):
+    """What a user holds now; each number can be recomputed from the user's entries."""
+
+    TABLE: ClassVar = "wallets"
+    KEY: ClassVar = "user_id"
+    MUTABLE: ClassVar = ("available", "debt", "entries", "head", "updated_at")
+
+    user_id: str
+    available: int
+    debt: int
+    entries: int
+    head: str
+    updated_at: str
+
+
+class Entry(Record, frozen=True):
+    """One change of a wallet: legs that sum to zero, linked to the entry before it.
+
+    `credits` is the change of what is available, `balance_after` what is available afterwards,
+    `cause` names the effect (`payment:pi_…`), `transaction_id` is derived from the cause, so that
+    the unique key on it is what makes a cause post only once.
+    """
+
+    TABLE: ClassVar = "entries"
+    KEY: ClassVar = "transaction_id"
+    UNIQUE: ClassVar = (("user_id", "sequence"),)
+
+    transaction_id: str
+    user_id: str
+    sequence: int
+    kind: str
+    cause: str
+    fingerprint: str
+    credits: int
+    balance_after: int
+    debt_after: int
+    legs: str
+    reason: str | None
+    metadata: str | None
+    created_at: str
+    previous_hash: str
+    hash: str
+
+
+class Quote(Record, frozen=True):
+    """What an amount buys, kept before Stripe is asked to charge it."""
+
+    TABLE: ClassVar = "quotes"
+    KEY: ClassVar = "quote_id"
+    MUTABLE: ClassVar = ("payment_intent_id",)
+
+    quote_id: str
+    user_id: str
+    amount_minor: int
+    currency: str
+    credits: int
+    package_id: str | None
+    customer_id: str | None
+    rule: str
+    fingerprint: str
+    payment_intent_id: str | None
+    created_at: str
+
+
+class Payment(Record, frozen=True):
+    """A payment intent of ours: its quote, and the facts known about it."""
+
+    TABLE: ClassVar = "payments"
+    KEY: ClassVar = "payment_intent_id"
+    MUTABLE: ClassVar = (
+        "status",
+        "received_minor",
+        "credited",
+        "reversed_credits",
+        "reversals",
+        "refunds",
+        "updated_at",
+    )
+
+    payment_intent_id: str
+    user_id: str
+    quote_id: str
+    status: str
+    amount_minor: int
+    currency: str
+    credits: int
+    received_minor: int
+    credited: int
+    reversed_credits: int
+    reversals: int
+    refunds: str
+    stripe_created: int
+    created_at: str
+    updated_at: str
+
+
+class Purchase(Record, frozen=True):
+    """A completed sale, in the documented collection `credit_purchases`."""
+
+    TABLE: ClassVar = "credit_purchases"
+    KEY: ClassVar = "payment_intent_id"
+    INDEXES: ClassVar = (("user_id", "created_at", "payment_intent_id"),)
+    MUTABLE: ClassVar = ("status",)
+
+    payment_intent_id: str
+    user_id: str
+    transaction_id: str
+    amount_minor: int
+    currency: str
+    amount_usd: str | None
+    credits_purchased: int
+    status: str
+    payment_method: str
+    stripe_payment_intent: str
+    created_at: str
+
+
+class FailedPayment(Record, frozen=True):
+    """One failed attempt to pay, in the documented collection `failed_payments`."""
+
+    TABLE: ClassVar = "failed_payments"
+    KEY: ClassVar = "failure_id"
+    INDEXES: ClassVar = (("user_id", "created_at", "failure_id"),)
+
+    failure_id: str
+    user_id: str
+    payment_intent_id: str
+    status: str
+    failure_reason: str
+    decline_code: str | None
+    created_at: str
+
+
+class Dispute(Record, frozen=True):
+    """A dispute as Stripe last described it, in the documented collection `disputes`."""
+
+    TABLE: ClassVar = "disputes"
+    KEY: ClassVar = "dispute_id"
+    INDEXES: ClassVar = (("payment_intent_id", "dispute_id"),)
+    MUTABLE: ClassVar = ("status", "reason", "amount")
+
+    dispute_id: str
+    payment_intent_id: str | None
+    amount: int
+    currency: str
+    reason: str
+    status: str
+    created_at: str
+
+
+class StripeCustomer(Record, frozen=True):
+    """Which user a Stripe customer belongs to, in the documented collection `stripe_customers`.
+
+    `email` and `name` stay empty: personal data is read from Stripe when asked for, and is kept
+    here only once it can be encrypted at rest.
+    """
+
+    TABLE: ClassVar = "stripe_customers"
+    KEY: ClassVar = "stripe_customer_id"
+    INDEXES: ClassVar = (("user_id", "created_at", "stripe_customer_id"),)
+
+    stripe_customer_id: str
+    user_id: str
+    email: str | None
+    name: str | None
+    created_at: str
+
+
+class Event(Record, frozen=True):
+    """A webhook event and what became of it; `subject` is the Stripe object it speaks of."""
+
+    TABLE: ClassVar = "events"
+    KEY: ClassVar = "event_id"
+    MUTABLE: ClassVar = ("outcome",)
+
+    event_id: str
+    type: str
+    subject: str
+    outcome: str
+    received_at: str
+
+
+class Incident(Record, frozen=True):
+    """Something about a payment that a person must decide, kept with what is needed for it.
+
+    `status` is `open` until the same facts, reported again, could be applied.
+    """
+
+    TABLE: ClassVar = "quarantine"
+    KEY: ClassVar = "incident_id"
+    INDEXES: ClassVar = (("status", "created_at", "incident_id"),)
+    MUTABLE: ClassVar = ("status", "reason", "facts", "event_id")
+
+    incident_id: str
+    status: str
+    reason: str
+    event_id: str | None
+    facts: str
+    created_at: str
+
+
+RECORDS: tuple[type[Record], ...] = (
+    Wallet,
+    Entry,
+    Quote,
+    Payment,
+    Purchase,
+    FailedPayment,
+    Dispute,
+    StripeCustomer,
+    Event,
+    Incident,
+)
+"""Every kind of row, in the order in which databases lock and write them."""

@@ -1,0 +1,168 @@
+"""The values that the public methods answer with: frozen, exact, safe to log.
+
+Amounts are `Decimal` in major units with exactly the currency's digits (`Decimal("10.00")` is ten
+dollars), credits are integers, instants are aware datetimes in UTC. What Stripe counts in seconds
+(`created`) stays an integer of Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Generic, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class PaymentIntent:
+    """An intent that waits to be paid; `client_secret` goes to Stripe.js and nowhere else."""
+
+    client_secret: str = attrs.field(repr=False)
+    payment_intent_id: str
+    amount: Decimal
+    currency: str
+    credits: int
+
+
+@attrs.frozen(kw_only=True)
+class Receipt:
+    """What a paid intent brought; the same for each call about the same payment."""
+
+    transaction_id: str
+    credits_purchased: int
+    amount_paid: Decimal
+    currency: str
+    payment_intent_id: str
+
+
+@attrs.frozen(kw_only=True)
+class PaymentStatus:
+    """Where a payment is, in Stripe's words; `created` is in Unix seconds."""
+
+    status: str
+    amount: Decimal
+    currency: str
+    created: int
+
+
+@attrs.frozen(kw_only=True)
+class Customer:
+    """A Stripe customer of one of our users; `created` is in Unix seconds."""
+
+    id: str
+    email: str | None = attrs.field(default=None, repr=False)
+    name: str | None = attrs.field(default=None, repr=False)
+    phone: str | None = attrs.field(default=None, repr=False)
+    created: int
+    metadata: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Card:
+    """What may be shown of a card: never its number."""
+
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
+
+
+@attrs.frozen(kw_only=True)
+class PaymentMethod:
+    """A saved way to pay; `card` is set when `type` is `"card"`, `created` in Unix seconds."""
+
+    id: str
+    type: str
+    card: Card | None
+    customer: str | None
+    created: int
+
+
+@attrs.frozen(kw_only=True)
+class Purchase:
+    """A completed sale, as listed in a user's purchase history."""
+
+    payment_intent_id: str
+    transaction_id: str
+    user_id: str
+    credits_purchased: int
+    amount_paid: Decimal
+    currency: str
+    status: str
+    created_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Refund:
+    """A refund as Stripe reports it, and the credits that it took back so far."""
+
+    refund_id: str
+    payment_intent_id: str
+    amount: Decimal
+    currency: str
+    status: str
+    credits_reversed: int
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One change of a wallet.
+
+    `credits` is the change of what is available, `balance_after` what is available afterwards;
+    `legs` maps accounts to signed credits and sums to zero.
+    """
+
+    transaction_id: str
+    user_id: str
+    kind: str
+    cause: str
+    credits: int
+    balance_after: int
+    debt_after: int
+    legs: Mapping[str, int]
+    reason: str | None
+    metadata: Mapping[str, object]
+    created_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Balance:
+    """What a wallet holds: `available` may be spent now, `debt` is repaid by the next credits."""
+
+    available: int
+    held: int = 0
+    frozen: int = 0
+    debt: int = 0
+    expires_next: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Delivery:
+    """What became of a webhook.
+
+    `outcome` is `"applied"`, `"queued"`, `"duplicate"`, `"ignored"` or `"quarantined"`; each of
+    them is durable and is answered with 2xx.
+    """
+
+    event_id: str
+    type: str
+    outcome: str
+    reason: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Page(Generic[T]):
+    """Some items and the `cursor` of those after them; `cursor` is None on the last page."""
+
+    items: tuple[T, ...]
+    cursor: str | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)

@@ -1,0 +1,90 @@
+"""What the core asks of a database: load rows, write rows, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from credit_payments.domain.records import Key, Record
+
+R = TypeVar("R", bound=Record)
+
+
+class WriteConflict(Exception):
+    """Another writer was first; the database queue runs the batch again.
+
+    Raised by an adapter from inside or at the end of a transaction, which is then rolled back
+    whole. It never reaches a caller of the library.
+    """
+
+
+class Reader(Protocol):
+    """Reads of committed rows."""
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        """The row of that key, or None."""
+        ...
+
+    def page(
+        self,
+        kind: type[R],
+        where: Mapping[str, str | int],
+        *,
+        order: Sequence[str],
+        after: Sequence[str | int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[R]:
+        """At most `limit` rows whose columns equal `where`, ordered by the columns `order`.
+
+        `after` holds the `order` columns of the last row already seen; rows strictly behind it
+        are answered, so that rows added meanwhile neither repeat nor hide any. One of the kind's
+        `INDEXES` or `UNIQUE` starts with the columns of `where` and then `order`.
+        """
+        ...
+
+    def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
+        """Every row in that order, streamed."""
+        ...
+
+
+class Transaction(Protocol):
+    """One database transaction: used by one thread, ended by the storage."""
+
+    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        """The rows that exist, locked against other writers until the end, in one fixed order."""
+        ...
+
+    def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
+        """Add new rows and replace loaded ones, in bulk.
+
+        A key (or a `UNIQUE` of the kind) that exists already raises `WriteConflict`.
+        """
+        ...
+
+
+class Storage(Reader, Protocol):
+    """A database that keeps what it acknowledged.
+
+    Holds under concurrency and failure: a transaction is atomic and serialisable against others
+    that name the same keys, from any thread and any process; after its block ends without an
+    exception the changes survive `kill -9` and power loss; after an exception none of them is
+    there. A lost reply to the commit raises `StorageUnavailable`: the changes may or may not be
+    there, and the queue finds out by running the commands again under their keys.
+
+    Raises `StorageUnavailable` when the database cannot be reached in time or fails, and
+    `WriteConflict` when another writer was first. Connections are not shared across a fork.
+    """
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Begin; commit when the block ends, roll back when it raises."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[Reader]:
+        """Reads that all see the same instant."""
+        ...
+
+    def close(self) -> None:
+        """Release the connections; safe to call twice."""
+        ...

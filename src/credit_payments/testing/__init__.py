@@ -1,0 +1,1 @@
+"""What a host needs to test with: a Stripe simulator, contract suites, strategies."""
