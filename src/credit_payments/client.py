@@ -143,7 +143,7 @@ class PaymentsClient:
         known = self._owned_payment(payment_intent_id, owner)
         if known is not None and known.credited:
             return _receipt(known)
-        facts = self._gateway.retrieve_payment_intent(payment_intent_id)
+        facts = self._intent(payment_intent_id)
         if facts.status == payment.REQUIRES_CONFIRMATION:
             facts = self._confirm(facts)
         settlement = self._queue.submit(ReportPayment(facts=facts))
@@ -172,7 +172,7 @@ class PaymentsClient:
         """
         ids.check_stripe_id(payment_intent_id, "pi_", param="payment_intent_id")
         self._owned_payment(payment_intent_id, owner)
-        facts = self._gateway.retrieve_payment_intent(payment_intent_id)
+        facts = self._intent(payment_intent_id)
         return values.PaymentStatus(
             status=facts.status,
             amount=money.to_decimal(facts.amount, facts.currency),
@@ -281,11 +281,11 @@ class PaymentsClient:
             {"user_id": user_id},
             order=_PURCHASES_ORDER,
             after=cursors.decode(cursor, [str, str]),
-            limit=limit,
+            limit=limit + 1,
             descending=True,
         )
-        following = cursors.encode(rows[-1], _PURCHASES_ORDER) if len(rows) == limit else None
-        return values.Page(items=tuple(map(_purchase, rows)), cursor=following)
+        shown, following = cursors.split(rows, limit, _PURCHASES_ORDER)
+        return values.Page(items=tuple(map(_purchase, shown)), cursor=following)
 
     def refund(
         self,
@@ -392,8 +392,16 @@ class PaymentsClient:
             return self._gateway.confirm_payment_intent(
                 facts.id, idempotency_key=f"confirm:{facts.id}:{attempt}"
             )
-        except CardDeclined:
+        except (CardDeclined, InvalidRequest):
+            # Declined; or Stripe wants what only the browser can give, a return URL for one. What
+            # the intent says of itself is the answer either way.
             return self._gateway.retrieve_payment_intent(facts.id)
+
+    def _intent(self, payment_intent_id: str) -> PaymentIntentFacts:
+        try:
+            return self._gateway.retrieve_payment_intent(payment_intent_id)
+        except NotFound as error:
+            raise _no_such("payment_intent_id") from error
 
     def _owned_payment(self, payment_intent_id: str, owner: str | None) -> Payment | None:
         known = self._storage.get(Payment, payment_intent_id)
@@ -436,7 +444,7 @@ def _intent_metadata(quote: Quote) -> dict[str, str]:
         "credits": str(quote.credits),
     }
     if quote.currency == "usd":
-        metadata["amount_usd"] = str(money.to_decimal(quote.amount_minor, "usd"))
+        metadata["amount_usd"] = money.to_text(quote.amount_minor, "usd")
     return metadata
 
 

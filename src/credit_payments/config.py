@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, cast
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -34,9 +33,9 @@ NAMES_IN_SOURCES: Mapping[str, str] = {
 
 STRIPE_API_BASE = "https://api.stripe.com"
 
-_SECRET_KEY = re.compile(r"(?:sk|rk)_(test|live)_[A-Za-z0-9_]{3,240}", re.ASCII)
-_PUBLISHABLE_KEY = re.compile(r"pk_(test|live)_[A-Za-z0-9_]{3,240}", re.ASCII)
-_WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{3,240}", re.ASCII)
+_SECRET_KEY = re.compile(r"(?:sk|rk)_(test|live)_[A-Za-z0-9_]{1,240}", re.ASCII)
+_PUBLISHABLE_KEY = re.compile(r"pk_(test|live)_[A-Za-z0-9_]{1,240}", re.ASCII)
+_WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{1,240}", re.ASCII)
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:\.[a-z]+)?", re.ASCII)
 _DATABASE = re.compile(r"[a-z][a-z0-9+]*://.*", re.ASCII)
 _LOOPBACK_HOST = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII)
@@ -286,6 +285,8 @@ def _api_base_problems(base: object, secret: object) -> Iterator[tuple[str, str]
 
 
 def _url_remedy(base: object) -> str | None:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - few processes configure a base
+
     form = "give scheme, host and port only, such as http://127.0.0.1:12111"
     if not isinstance(base, str) or not base.isascii() or not base.isprintable():
         return form

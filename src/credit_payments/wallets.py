@@ -101,11 +101,11 @@ class Wallets:
             {"user_id": user_id},
             order=_HISTORY_ORDER,
             after=cursors.decode(cursor, [int]),
-            limit=limit,
+            limit=limit + 1,
             descending=True,
         )
-        following = cursors.encode(rows[-1], _HISTORY_ORDER) if len(rows) == limit else None
-        return values.Page(items=tuple(map(_public, rows)), cursor=following)
+        shown, following = cursors.split(rows, limit, _HISTORY_ORDER)
+        return values.Page(items=tuple(map(_public, shown)), cursor=following)
 
     def _move(
         self,

@@ -44,7 +44,7 @@ class WebhookProcessor:
         body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         # An empty secret would let anybody sign.
-        self._secrets = tuple(secret.encode() for secret in secrets if secret)
+        self._secrets = tuple(signature.SigningSecret(secret) for secret in secrets if secret)
         self._queue = queue
         self._clock = clock
         self._tolerance_seconds = tolerance_seconds

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -33,7 +34,6 @@ CHECKPOINT_PAGES = 4_000
 """How far the log grows (16 MB) before it is copied into the database: group commits write many
 pages, and a checkpoint after each few of them would cost more than the commits."""
 IDLE_READERS_MAX = 8
-KEYS_PER_QUERY = 64
 ROWS_PER_STATEMENT = 64
 
 
@@ -118,7 +118,8 @@ class SqliteStorage:
         try:
             connection = self._readers.pop()
         except IndexError:
-            connection = self._connect()
+            with _translated():
+                connection = self._connect()
         try:
             with _translated():
                 yield connection
@@ -182,7 +183,7 @@ class _Rows:
         self._connection = connection
 
     def get(self, kind: type[R], key: str) -> R | None:
-        row = self._connection.execute(schema.select(kind, 1), (key,)).fetchone()
+        row = self._connection.execute(schema.select(kind), (key,)).fetchone()
         return None if row is None else kind(*row)
 
     def page(
@@ -217,14 +218,10 @@ class _SqliteTransaction:
         found: dict[Key, Record] = {}
         for kind, names in by_kind.items():
             key_of = attrgetter(kind.KEY)
-            for start in range(0, len(names), KEYS_PER_QUERY):
-                some = names[start : start + KEYS_PER_QUERY]
-                # Sizes are rounded up to a power of two, so that few statements serve all.
-                size = 1 << (len(some) - 1).bit_length()
-                some += some[:1] * (size - len(some))
-                for row in self._connection.execute(schema.select(kind, size), some):
-                    record = kind(*row)
-                    found[kind, key_of(record)] = record
+            asked = msgspec.json.encode(names).decode()
+            (rows,) = self._connection.execute(schema.select_many(kind), (asked,)).fetchone()
+            for record in _decoder(kind).decode(rows):
+                found[kind, key_of(record)] = record
         return found
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
@@ -243,6 +240,11 @@ class _SqliteTransaction:
             for some in _in_powers_of_two(rows):
                 values = list(chain.from_iterable(map(msgspec.structs.astuple, some)))
                 self._connection.execute(statement(kind, len(some)), values)
+
+
+@cache
+def _decoder(kind: type[R]) -> msgspec.json.Decoder[list[R]]:
+    return msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
 
 
 def _in_powers_of_two(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -265,15 +264,17 @@ class StripeGateway:
         )
 
     def _http_client(self) -> HTTPClient:
+        from urllib.parse import urlsplit  # noqa: PLC0415
+
         import stripe  # noqa: PLC0415
 
-        host = urlsplit(self._api_base).hostname if self._api_base else None
+        url = urlsplit(self._api_base or "")
         connect_seconds = min(self._timeout_seconds, CONNECT_TIMEOUT_SECONDS_MAX)
         return stripe.RequestsClient(
             timeout=(connect_seconds, self._timeout_seconds),
-            # A simulator on this machine is not reached through the proxy of the environment:
-            # requests knows this key, the SDK's annotation does not.
-            proxy=cast("Any", {"no_proxy": host}) if host else None,
+            # A simulator on this machine (plain http) is not reached through the environment's
+            # proxy: requests knows this key, the SDK's annotation does not.
+            proxy=cast("Any", {"no_proxy": url.hostname}) if url.scheme == "http" else None,
         )
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 
 import attrs
+import msgspec
 
 from credit_payments.domain import ledger
 from credit_payments.domain.records import Entry, Wallet
@@ -85,7 +86,10 @@ class _Walk:
 
     def step(self, entry: Entry) -> Iterator[Problem]:
         """Check one entry against those before it, then go on from what it says."""
-        legs = ledger.legs_of(entry)
+        try:
+            legs, readable = ledger.legs_of(entry), True
+        except msgspec.MsgspecError:
+            legs, readable = {}, False
         to_wallet = legs.get(f"wallet:{self._user_id}", 0)
         to_debt = legs.get(f"debt:{self._user_id}", 0)
         for account, amount in legs.items():
@@ -95,6 +99,7 @@ class _Walk:
             (entry.sequence == self._sequence + 1, "an entry is missing before this one"),
             (entry.previous_hash == self._head, "the chain is broken: another entry stood before"),
             (entry.hash == ledger.chain_hash(entry), "the entry was changed after it was posted"),
+            (readable, "its legs cannot be read"),
             (entry.transaction_id == ledger.transaction_id(entry.cause), "id and cause differ"),
             (sum(legs.values()) == 0, "its legs do not sum to zero"),
             (entry.credits == to_wallet, "its credits are not what its legs say"),

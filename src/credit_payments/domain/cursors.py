@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from credit_payments.domain.records import Record
 from credit_payments.errors import InvalidRequest
 
+R = TypeVar("R", bound=Record)
+
 LIMIT_MAX = 100
 _CURSOR_CHARACTERS_MAX = 2_000
+_Column = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a database's column can be compared with."""
 
 
 def encode(record: Record, order: Sequence[str]) -> str:
@@ -39,9 +44,16 @@ def _read(cursor: str) -> list[str | int] | None:
         return None
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
-        return msgspec.json.decode(raw, type=list[str | int])
+        return msgspec.json.decode(raw, type=list[_Column])
     except (ValueError, msgspec.DecodeError):
         return None
+
+
+def split(rows: Sequence[R], limit: int, order: Sequence[str]) -> tuple[Sequence[R], str | None]:
+    """The rows of a page, and the cursor behind them where a row more than `limit` was found."""
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], encode(rows[limit - 1], order)
 
 
 def check_limit(limit: object) -> int:

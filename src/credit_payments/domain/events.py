@@ -9,7 +9,7 @@ import msgspec
 from credit_payments.domain.stripe_facts import DisputeFacts, PaymentIntentFacts, RefundFacts
 from credit_payments.errors import InvalidPayload
 
-DEPTH_MAX = 32
+DEPTH_MAX = 64
 """Stripe's own objects nest about ten deep, some more where references are expanded."""
 
 Facts = PaymentIntentFacts | RefundFacts | DisputeFacts
@@ -51,7 +51,8 @@ _envelope = msgspec.json.Decoder(Envelope)
 _objects = {kind: msgspec.json.Decoder(kind) for kind in set(READ.values())}
 _EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,240}", re.ASCII)
 _EVENT_TYPE = re.compile(r"[a-z0-9_.]{1,120}", re.ASCII)
-_OPENERS_AND_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# A text without an end takes all the rest, or each quote in it would be tried as a beginning.
+_OPENERS_AND_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
 def read_envelope(body: bytes) -> Envelope:

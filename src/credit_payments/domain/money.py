@@ -283,7 +283,17 @@ def to_decimal(minor: int, in_currency: Currency | str) -> Decimal:
         (Decimal('10.00'), Decimal('500'), Decimal('1.500'))
     """
     # Through text, because that constructor ignores the thread's context.
-    return Decimal(_digits(minor, _resolve(in_currency).exponent))
+    return Decimal(to_text(minor, in_currency))
+
+
+def to_text(minor: int, in_currency: Currency | str) -> str:
+    """Write minor units as major units, as `to_decimal` does, in plain text.
+
+    Example:
+        >>> to_text(1000, "usd")
+        '10.00'
+    """
+    return _digits(minor, _resolve(in_currency).exponent)
 
 
 def format_amount(minor: int, in_currency: Currency | str) -> str:

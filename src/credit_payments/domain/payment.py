@@ -85,7 +85,7 @@ def purchase_of(payment: Payment, transaction_id: str, now: str) -> Purchase:
         transaction_id=transaction_id,
         amount_minor=payment.received_minor,
         currency=payment.currency,
-        amount_usd=str(money.to_decimal(payment.received_minor, "usd")) if usd else None,
+        amount_usd=money.to_text(payment.received_minor, "usd") if usd else None,
         credits_purchased=payment.credits,
         status="completed",
         payment_method="stripe",

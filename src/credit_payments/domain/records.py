@@ -22,8 +22,8 @@ CREDITS_MAX = 2**53 - 1
 section 6)."""
 
 
-class Record(msgspec.Struct, frozen=True):
-    """What all rows share: the place they live in."""
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """What all rows share: the place they live in; as JSON, a row is an array."""
 
     TABLE: ClassVar[str]
     KEY: ClassVar[str]

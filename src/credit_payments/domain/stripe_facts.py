@@ -7,9 +7,15 @@ skipped unread, personal data included.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+
+
+Minor: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""An amount in minor units; what no database could keep is refused where it is read."""
+Seconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+"""An instant in Unix seconds, up to the year 9999."""
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -45,10 +51,10 @@ class PaymentIntentFacts(msgspec.Struct, frozen=True):
 
     id: str
     status: str
-    amount: int
+    amount: Minor
     currency: str
-    created: int
-    amount_received: int = 0
+    created: Seconds
+    amount_received: Minor = 0
     metadata: dict[str, str] = {}
     customer: Ref = None
     latest_charge: Ref = None
@@ -65,7 +71,7 @@ class RefundFacts(msgspec.Struct, frozen=True):
     """https://docs.stripe.com/api/refunds/object; `amount` in minor units."""
 
     id: str
-    amount: int
+    amount: Minor
     currency: str
     status: str | None = None
     payment_intent: Ref = None
@@ -77,11 +83,11 @@ class DisputeFacts(msgspec.Struct, frozen=True):
     """https://docs.stripe.com/api/disputes/object; `amount` in minor units."""
 
     id: str
-    amount: int
+    amount: Minor
     currency: str
     reason: str
     status: str
-    created: int
+    created: Seconds
     payment_intent: Ref = None
     charge: Ref = None
 
@@ -90,7 +96,7 @@ class CustomerFacts(msgspec.Struct, frozen=True):
     """https://docs.stripe.com/api/customers/object."""
 
     id: str
-    created: int = 0
+    created: Seconds = 0
     email: str | None = None
     name: str | None = None
     phone: str | None = None
@@ -115,6 +121,6 @@ class PaymentMethodFacts(msgspec.Struct, frozen=True):
 
     id: str
     type: str
-    created: int
+    created: Seconds
     customer: Ref = None
     card: CardFacts | None = None

@@ -1,0 +1,149 @@
+"""The endpoints as a FastAPI router: `pip install credit-payments[fastapi]`.
+
+Example::
+
+    app.include_router(create_router(system, current_user=current_user))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+try:
+    import fastapi
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "credit_payments.adapters.fastapi needs FastAPI: pip install 'credit-payments[fastapi]'"
+    ) from error
+
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from credit_payments.errors import CreditPaymentsError, InvalidRequest
+from credit_payments.http import (
+    ROUTES,
+    Api,
+    CurrentUser,
+    Identity,
+    Request,
+    Response,
+    Route,
+    System,
+    check_current_user,
+    describe,
+    error_response,
+    join_headers,
+)
+
+__all__ = ["Identity", "create_router", "install_error_handlers"]
+
+
+def create_router(
+    system: System, *, current_user: CurrentUser, prefix: str = "/stripe"
+) -> fastapi.APIRouter:
+    """The nine endpoints as a router.
+
+    Each runs in the thread pool, so that no database or network call blocks the event loop.
+
+    Args:
+        system: what `credit_payments.connect()` returned.
+        current_user: a FastAPI dependency, sync or async, with any parameters of its own; it
+            returns the caller's user id, an `Identity`, or None for nobody. It may also raise.
+            The webhook and the price list never call it.
+        prefix: the mount.
+
+    Raises:
+        ConfigurationError: `current_user` cannot be called.
+    """
+    check_current_user(current_user)
+    api = Api(system)
+    router = fastapi.APIRouter(prefix=prefix, tags=["payments"], route_class=_Route)
+    for route in ROUTES:
+        router.add_api_route(
+            route.path,
+            _endpoint(api, route, current_user),
+            methods=[route.method],
+            name=route.name,
+            summary=route.summary,
+            operation_id=f"credit_payments_{route.name}",
+            response_model=None,
+            openapi_extra=describe(route),
+        )
+    return router
+
+
+def install_error_handlers(app: fastapi.FastAPI) -> None:
+    """Answer errors of this library from the host's own endpoints in the routes' JSON."""
+
+    async def answer(_: fastapi.Request, error: Exception) -> fastapi.Response:
+        if not isinstance(error, CreditPaymentsError):
+            raise error
+        return _to_fastapi(error_response(error))
+
+    app.add_exception_handler(CreditPaymentsError, answer)
+
+
+class _Route(APIRoute):
+    """Answers errors of ours that `current_user` raises; a router has no exception handlers."""
+
+    def get_route_handler(
+        self,
+    ) -> Callable[[fastapi.Request], Coroutine[Any, Any, fastapi.Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(received: fastapi.Request) -> fastapi.Response:
+            try:
+                return await handle(received)
+            except CreditPaymentsError as error:
+                return _to_fastapi(error_response(error))
+
+        return answer
+
+
+async def _nobody() -> None:
+    """Stands in for the host's dependency where no caller is asked for."""
+
+
+def _endpoint(api: Api, route: Route, current_user: CurrentUser) -> Callable[..., Any]:
+    # Plain `def` runs in the thread pool. The raw body can only be awaited, hence a dependency;
+    # it comes after the caller, so that who is turned away uploads nothing.
+    def endpoint(
+        received: fastapi.Request,
+        caller: Any = fastapi.Depends(current_user if route.needs_caller else _nobody),
+        body: bytes = fastapi.Depends(_body_reader(route.body_bytes_max)),
+    ) -> fastapi.Response:
+        request = Request(
+            method=received.method,
+            path_params=received.path_params,
+            query=received.scope["query_string"],
+            headers=join_headers(received.headers.items()),
+            body=body,
+        )
+        return _to_fastapi(api.handle(route, request, caller))
+
+    return endpoint
+
+
+def _body_reader(bytes_max: int) -> Callable[[fastapi.Request], Awaitable[bytes]]:
+    """Reads at most one byte more than the route does, so that the API can tell it is too long."""
+
+    async def read(received: fastapi.Request) -> bytes:
+        body = bytearray()
+        try:
+            async for chunk in received.stream():
+                body += chunk
+                if len(body) > bytes_max:
+                    break
+        except ClientDisconnect:
+            raise InvalidRequest("The connection closed before the body was complete") from None
+        return bytes(body[: bytes_max + 1])
+
+    async def read_nothing(_: fastapi.Request) -> bytes:
+        return b""
+
+    return read if bytes_max else read_nothing
+
+
+def _to_fastapi(response: Response) -> fastapi.Response:
+    return fastapi.Response(response.body, response.status, dict(response.headers))

@@ -1,0 +1,158 @@
+"""The endpoints as a Flask blueprint: `pip install credit-payments[flask]`.
+
+Example::
+
+    app.register_blueprint(create_blueprint(system, current_user=lambda: session.get("user_id")))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+try:
+    import flask
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "credit_payments.adapters.flask needs Flask: pip install 'credit-payments[flask]'"
+    ) from error
+
+from credit_payments.errors import ConfigurationError, CreditPaymentsError
+from credit_payments.http import (
+    ROUTES,
+    Api,
+    CurrentUser,
+    Identity,
+    Request,
+    Response,
+    Route,
+    System,
+    check_current_user,
+    error_response,
+    join_headers,
+)
+
+__all__ = ["CreditPayments", "Identity", "create_blueprint", "install_error_handlers"]
+
+_NAME = "credit_payments"
+
+
+def create_blueprint(
+    system: System, *, current_user: CurrentUser, url_prefix: str = "/stripe"
+) -> flask.Blueprint:
+    """The nine endpoints as a blueprint.
+
+    Args:
+        system: what `credit_payments.connect()` returned.
+        current_user: called without arguments inside the request's context; it returns the
+            caller's user id, an `Identity`, or None for nobody. It may also abort. The webhook
+            and the price list never call it.
+        url_prefix: the mount.
+
+    Raises:
+        ConfigurationError: `current_user` cannot be called.
+    """
+    check_current_user(current_user)
+    api = Api(system)
+    blueprint = flask.Blueprint(_NAME, __name__, url_prefix=url_prefix)
+    for route in ROUTES:
+        blueprint.add_url_rule(
+            route.path.replace("{", "<").replace("}", ">"),
+            endpoint=route.name,
+            view_func=_view(api, route, current_user),
+            methods=[route.method],
+        )
+    # For errors of ours that `current_user` raises; those of the routes are answered by the API.
+    blueprint.register_error_handler(CreditPaymentsError, _answer_error)
+    return blueprint
+
+
+def install_error_handlers(app: flask.Flask) -> None:
+    """Answer errors of this library from the host's own views in the endpoints' JSON."""
+    app.register_error_handler(CreditPaymentsError, _answer_error)
+
+
+@attrs.frozen
+class CreditPayments:
+    """The endpoints as a Flask extension.
+
+    What is not known yet when the extension is made can be given to `init_app`.
+
+    Args:
+        system: what `credit_payments.connect()` returned.
+        current_user: as for `create_blueprint`.
+        url_prefix: the mount.
+    """
+
+    system: System | None = None
+    current_user: CurrentUser | None = attrs.field(default=None, kw_only=True)
+    url_prefix: str = attrs.field(default="/stripe", kw_only=True)
+
+    def init_app(
+        self,
+        app: flask.Flask,
+        system: System | None = None,
+        *,
+        current_user: CurrentUser | None = None,
+    ) -> None:
+        """Mount the endpoints; the extension is then at `app.extensions["credit_payments"]`.
+
+        Raises:
+            ConfigurationError: there is no system, or no `current_user`, by now.
+        """
+        bound = self
+        if system is not None or current_user is not None:
+            # A second app may have a system of its own: what it was given stays with that app.
+            bound = attrs.evolve(
+                self,
+                system=self.system if system is None else system,
+                current_user=self.current_user if current_user is None else current_user,
+            )
+        if bound.system is None:
+            raise ConfigurationError("CreditPayments needs a system", param="system")
+        blueprint = create_blueprint(
+            bound.system,
+            current_user=check_current_user(bound.current_user),
+            url_prefix=bound.url_prefix,
+        )
+        app.register_blueprint(blueprint)
+        app.extensions[_NAME] = bound
+
+
+def _view(api: Api, route: Route, current_user: CurrentUser) -> Callable[..., flask.Response]:
+    def view(**path_params: str) -> flask.Response:
+        caller = flask.current_app.ensure_sync(current_user)() if route.needs_caller else None
+        received = flask.request
+        request = Request(
+            method=received.method,
+            path_params=path_params,
+            query=received.query_string,
+            headers=join_headers(received.headers.items()),
+            body=_read(received, route.body_bytes_max),
+        )
+        return _to_flask(api.handle(route, request, caller))
+
+    return view
+
+
+def _read(received: flask.Request, bytes_max: int) -> bytes:
+    """At most one byte more than the route reads, so that the API can tell a body is too long."""
+    if bytes_max == 0:
+        return b""
+    body = b""
+    while len(body) <= bytes_max:
+        chunk = received.stream.read(bytes_max + 1 - len(body))
+        if not chunk:
+            break
+        body += chunk
+    # Flask keeps what the host read before us, in a `before_request` for instance.
+    return body or received.get_data()
+
+
+def _to_flask(response: Response) -> flask.Response:
+    return flask.Response(response.body, response.status, dict(response.headers))
+
+
+def _answer_error(error: CreditPaymentsError) -> flask.Response:
+    return _to_flask(error_response(error))

@@ -1,0 +1,31 @@
+"""The nine endpoints without any web framework: bytes in, bytes out.
+
+`ROUTES` says what there is, `Api` answers it. An adapter for a framework registers each route,
+turns the framework's request into a `Request`, asks the host who is calling, and hands the
+`Response` back; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from credit_payments.http.answers import error_response
+from credit_payments.http.api import Api
+from credit_payments.http.identity import CurrentUser, Identity, check_current_user
+from credit_payments.http.messages import Request, Response, join_headers
+from credit_payments.http.openapi import describe
+from credit_payments.http.routes import ROUTES, Route
+from credit_payments.http.system import System
+
+__all__ = [
+    "ROUTES",
+    "Api",
+    "CurrentUser",
+    "Identity",
+    "Request",
+    "Response",
+    "Route",
+    "System",
+    "check_current_user",
+    "describe",
+    "error_response",
+    "join_headers",
+]

@@ -1,0 +1,180 @@
+"""Writes the documented JSON: exactly the documented keys, amounts with their currency's digits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from credit_payments.domain.packages import CreditPackage
+from credit_payments.domain.values import (
+    Customer,
+    Delivery,
+    PaymentIntent,
+    PaymentMethod,
+    PaymentStatus,
+    Receipt,
+)
+from credit_payments.errors import CardDeclined, CreditPaymentsError, PaymentNotSuccessful
+from credit_payments.http.messages import Response
+
+Answer = dict[str, Any]
+
+RETRY_AFTER_SECONDS: Final = 1
+
+# A Decimal leaves as the JSON number that its text is: 10.00 keeps both zeros.
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+# What is answered belongs to one caller; RFC 9111 lets shared caches keep a 200 otherwise.
+_HEADERS: Final[Mapping[str, str]] = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+}
+
+
+def success_response(answer: Answer) -> Response:
+    """200 with `success` before whatever the route answers."""
+    return _response(200, {"success": True, **answer})
+
+
+def error_response(error: CreditPaymentsError) -> Response:
+    """The documented error JSON, with the status that the error carries.
+
+    Example:
+        >>> from credit_payments.errors import NotFound
+        >>> error_response(NotFound("No such payment intent")).status
+        404
+    """
+    answer: Answer = {
+        "success": False,
+        "error": _headline(error),
+        "error_code": error.error_code,
+    }
+    if isinstance(error, CardDeclined) and error.decline_code is not None:
+        answer["decline_code"] = error.decline_code
+    if error.param is not None:
+        answer["param"] = error.param
+    answer["message"] = error.message
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retryable else {}
+    return _response(error.http_status, answer, retry)
+
+
+def internal_error_response() -> Response:
+    """What the caller learns about an error that nobody foresaw: that there was one."""
+    return _response(
+        500,
+        {
+            "success": False,
+            "error": "Internal server error",
+            "error_code": "internal_error",
+            "message": "Something went wrong on our side.",
+        },
+    )
+
+
+def _response(status: int, answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        status=status, body=_ENCODER.encode(answer), headers={**_HEADERS, **(headers or {})}
+    )
+
+
+def _headline(error: CreditPaymentsError) -> str:
+    if isinstance(error, PaymentNotSuccessful):
+        return error.message
+    if isinstance(error, CardDeclined) and error.status is not None:
+        # The documented words for a confirmation whose payment was declined.
+        return str(PaymentNotSuccessful(error.status))
+    return error.title
+
+
+def intent_answer(intent: PaymentIntent) -> Answer:
+    """An intent that waits to be paid."""
+    return {
+        "client_secret": intent.client_secret,
+        "payment_intent_id": intent.payment_intent_id,
+        "amount": intent.amount,
+        "currency": intent.currency,
+    }
+
+
+def receipt_answer(receipt: Receipt) -> Answer:
+    """A payment that was credited."""
+    return {
+        "message": "Payment confirmed and credits added",
+        "data": {
+            "transaction_id": receipt.transaction_id,
+            "credits_purchased": receipt.credits_purchased,
+            "amount_paid": receipt.amount_paid,
+            "payment_intent_id": receipt.payment_intent_id,
+        },
+    }
+
+
+def package_object(package: CreditPackage) -> Answer:
+    """A package; the documented `price_usd` names its currency, so only dollars use it."""
+    price: Answer = (
+        {"price_usd": package.price}
+        if package.currency == "usd"
+        else {"price": package.price, "currency": package.currency}
+    )
+    return {
+        "id": package.id,
+        "name": package.name,
+        "credits": package.credits,
+        **price,
+        "description": package.description,
+    }
+
+
+def status_answer(status: PaymentStatus) -> Answer:
+    """Where a payment is."""
+    return {
+        "status": status.status,
+        "amount": status.amount,
+        "currency": status.currency,
+        "created": status.created,
+    }
+
+
+def created_customer_answer(customer: Customer) -> Answer:
+    """A customer that was just created."""
+    return {"customer_id": customer.id, "email": customer.email, "created": customer.created}
+
+
+def customer_object(customer: Customer) -> Answer:
+    """A customer in full."""
+    return {
+        "id": customer.id,
+        "email": customer.email,
+        "name": customer.name,
+        "phone": customer.phone,
+        "created": customer.created,
+        "metadata": dict(customer.metadata),
+    }
+
+
+def listed_payment_method(method: PaymentMethod) -> Answer:
+    """A payment method in its customer's list, where `customer` would say nothing new."""
+    answer: Answer = {"id": method.id, "type": method.type}
+    if method.card is not None:
+        answer["card"] = {
+            "brand": method.card.brand,
+            "last4": method.card.last4,
+            "exp_month": method.card.exp_month,
+            "exp_year": method.card.exp_year,
+        }
+    answer["created"] = method.created
+    return answer
+
+
+def payment_method_object(method: PaymentMethod) -> Answer:
+    """A payment method on its own."""
+    answer = listed_payment_method(method)
+    created = answer.pop("created")
+    return {**answer, "customer": method.customer, "created": created}
+
+
+def delivery_answer(delivery: Delivery) -> Answer:
+    """What became of a webhook."""
+    return {"event_id": delivery.event_id, "type": delivery.type, "outcome": delivery.outcome}

@@ -1,0 +1,53 @@
+"""A request and a response as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What a framework received.
+
+    Nothing of a body or a header shows in `repr`: they carry personal data and credentials.
+
+    Args:
+        method: upper case.
+        path_params: the parts of the path that the route's template names, decoded.
+        query: the query string as it was sent, without its question mark.
+        headers: by lower-case name; `join_headers` makes them.
+        body: raw bytes, cut after one byte more than the route reads.
+    """
+
+    method: str
+    path_params: Mapping[str, str] = attrs.field(factory=dict)
+    query: bytes = attrs.field(default=b"", repr=False)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    body: bytes = attrs.field(default=b"", repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """What to send back; a body may hold a client secret and stays out of `repr`."""
+
+    status: int
+    body: bytes = attrs.field(repr=False)
+    headers: Mapping[str, str]
+
+
+def join_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Header fields by lower-case name; a repeated one is joined (RFC 9110, section 5.3).
+
+    WSGI servers join before we see them and ASGI servers do not: joining here makes both alike.
+
+    Example:
+        >>> join_headers([("Accept", "a"), ("accept", "b"), ("Host", "c")])
+        {'accept': 'a,b', 'host': 'c'}
+    """
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        key = name.lower()
+        headers[key] = f"{headers[key]},{value}" if key in headers else value
+    return headers

@@ -1,0 +1,93 @@
+"""What the routes ask of the core: `credit_payments.connect()` returns such a system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Protocol
+
+from credit_payments.domain.packages import CreditPackage
+from credit_payments.domain.values import (
+    Customer,
+    Delivery,
+    PaymentIntent,
+    PaymentMethod,
+    PaymentStatus,
+    Receipt,
+)
+
+
+class Payments(Protocol):
+    """Payments, customers and payment methods.
+
+    With `owner` given, something of another user raises `NotFound` exactly as a missing one does.
+    """
+
+    def create_payment_intent(
+        self,
+        user_id: str,
+        amount: int | Decimal | None = None,
+        currency: str = "usd",
+        *,
+        package_id: str | None = None,
+        customer_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> PaymentIntent:
+        """Keep what the amount buys, then create the intent."""
+        ...
+
+    def confirm_payment(self, payment_intent_id: str, *, owner: str | None = None) -> Receipt:
+        """Credit a paid intent, once."""
+        ...
+
+    def credit_packages(self) -> Sequence[CreditPackage]:
+        """What is sold in packages."""
+        ...
+
+    def payment_status(self, payment_intent_id: str, *, owner: str | None = None) -> PaymentStatus:
+        """Where a payment is."""
+        ...
+
+    def create_customer(
+        self, user_id: str, email: str, name: str | None = None, phone: str | None = None
+    ) -> Customer:
+        """Create a Stripe customer for the user."""
+        ...
+
+    def get_customer(self, customer_id: str, *, owner: str | None = None) -> Customer:
+        """One customer."""
+        ...
+
+    def list_payment_methods(
+        self, customer_id: str, *, owner: str | None = None
+    ) -> Sequence[PaymentMethod]:
+        """The customer's saved payment methods."""
+        ...
+
+    def get_payment_method(
+        self, payment_method_id: str, *, owner: str | None = None
+    ) -> PaymentMethod:
+        """One saved payment method."""
+        ...
+
+
+class Webhooks(Protocol):
+    """The intake of what Stripe reports."""
+
+    def receive(self, body: bytes, signature: str, /) -> Delivery:
+        """Verify, keep and apply one delivery; returning means that it is durable."""
+        ...
+
+
+class System(Protocol):
+    """The services behind the routes."""
+
+    @property
+    def payments(self) -> Payments:
+        """Payments, customers and payment methods."""
+        ...
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The intake of what Stripe reports."""
+        ...

@@ -1,0 +1,213 @@
+"""What is Flask's own; tests/unit/http runs every endpoint through the blueprint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from typing import Any, cast
+
+import flask
+import pytest
+from werkzeug.exceptions import Unauthorized
+
+from credit_payments.adapters.flask import (
+    CreditPayments,
+    Identity,
+    create_blueprint,
+    install_error_handlers,
+)
+from credit_payments.domain.values import Delivery
+from credit_payments.errors import (
+    ConfigurationError,
+    InsufficientCredits,
+    NotAllowed,
+    NotFound,
+)
+
+
+class Webhooks:
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def receive(self, body: bytes, signature: str) -> Delivery:
+        self.bodies.append(body)
+        return Delivery(event_id="evt_1", type="ping", outcome="ignored")
+
+
+class Payments:
+    """Says in its one error what it was asked."""
+
+    def payment_status(self, payment_intent_id: str, *, owner: str | None) -> None:
+        raise NotFound(f"{payment_intent_id} for {owner}")
+
+
+def make_system() -> Any:
+    return types.SimpleNamespace(payments=Payments(), webhooks=Webhooks())
+
+
+@pytest.fixture
+def system() -> Any:
+    return make_system()
+
+
+@pytest.fixture
+def app() -> flask.Flask:
+    return flask.Flask(__name__)
+
+
+STATUS = "/stripe/payment-status/pi_1"
+
+
+@pytest.mark.parametrize("current_user", [None, "alice"])
+def test_a_blueprint_without_an_identity_callable_is_refused(
+    system: Any, current_user: object
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        create_blueprint(system, current_user=cast("Any", current_user))
+    assert caught.value.param == "current_user"
+    with pytest.raises(TypeError, match="current_user"):
+        create_blueprint(system)  # type: ignore[call-arg]
+
+
+def test_the_identity_callable_runs_inside_the_request(app: flask.Flask, system: Any) -> None:
+    app.secret_key = "not a secret"
+    app.register_blueprint(
+        create_blueprint(system, current_user=lambda: flask.session.get("user_id"))
+    )
+    client = app.test_client()
+    assert client.get(STATUS).status_code == 401
+    with client.session_transaction() as session:
+        session["user_id"] = "alice"
+    assert client.get(STATUS).json["message"] == "pi_1 for alice"  # type: ignore[index]
+
+
+def test_the_mount_can_be_elsewhere(app: flask.Flask, system: Any) -> None:
+    app.register_blueprint(
+        create_blueprint(system, current_user=lambda: "alice", url_prefix="/api/pay")
+    )
+    client = app.test_client()
+    assert client.get("/api/pay/payment-status/pi_1").json["error"] == "Not found"  # type: ignore[index]
+    assert client.get(STATUS).status_code == 404
+    with app.test_request_context():
+        assert flask.url_for("credit_payments.webhook") == "/api/pay/webhook"
+
+
+def test_a_host_that_aborts_is_not_overruled(app: flask.Flask, system: Any) -> None:
+    def current_user() -> str:
+        raise Unauthorized(www_authenticate=None, description="log in first")
+
+    app.register_blueprint(create_blueprint(system, current_user=current_user))
+    answer = app.test_client().get(STATUS)
+    assert (answer.status_code, b"log in first" in answer.data) == (401, True)
+
+
+def test_an_error_of_ours_from_the_identity_callable_answers_in_json(
+    app: flask.Flask, system: Any
+) -> None:
+    def current_user() -> str:
+        raise NotAllowed("suspended")
+
+    app.register_blueprint(create_blueprint(system, current_user=current_user))
+    answer = app.test_client().get(STATUS)
+    assert answer.status_code == 403
+    assert answer.json["message"] == "suspended"  # type: ignore[index]
+
+
+def test_the_webhook_never_asks_who_is_calling(app: flask.Flask, system: Any) -> None:
+    def current_user() -> str:
+        raise AssertionError("not for webhooks")
+
+    app.register_blueprint(create_blueprint(system, current_user=current_user))
+    assert app.test_client().post("/stripe/webhook", data=b"{}").status_code == 200
+
+
+def test_a_body_that_the_host_has_read_already_is_still_there(
+    app: flask.Flask, system: Any
+) -> None:
+    app.before_request(lambda: flask.request.get_data() and None)
+    app.register_blueprint(create_blueprint(system, current_user=lambda: "alice"))
+    app.test_client().post("/stripe/webhook", data=b"raw bytes")
+    assert system.webhooks.bodies == [b"raw bytes"]
+
+
+def test_a_chunked_body_is_read_to_its_bound_and_no_further(app: flask.Flask, system: Any) -> None:
+    class Endless:
+        given = 0
+
+        def read(self, size: int = -1) -> bytes:
+            assert size >= 0, "an unbounded read of an endless body"
+            given = min(size, 10_000)  # a server may give less than was asked for
+            self.given += given
+            return b"x" * given
+
+    stream = Endless()
+    app.register_blueprint(create_blueprint(system, current_user=lambda: "alice"))
+    environ = {"wsgi.input": stream, "wsgi.input_terminated": True}
+    app.test_client().post("/stripe/webhook", environ_overrides=environ)
+    assert stream.given == len(system.webhooks.bodies[0]) == 1024 * 1024 + 1
+
+
+def test_the_extension_mounts_the_endpoints_and_can_be_found(app: flask.Flask, system: Any) -> None:
+    extension = CreditPayments(system, current_user=lambda: Identity("olga", operator=True))
+    extension.init_app(app)
+    assert app.extensions["credit_payments"] is extension
+    assert app.test_client().get(STATUS).json["message"] == "pi_1 for None"  # type: ignore[index]
+
+
+def test_one_extension_serves_apps_with_systems_of_their_own() -> None:
+    extension = CreditPayments(current_user=lambda: "alice")
+    for _ in range(2):
+        app, system = flask.Flask(__name__), make_system()
+        extension.init_app(app, system)
+        app.test_client().post("/stripe/webhook", data=b"1")
+        assert system.webhooks.bodies == [b"1"]
+        assert app.extensions["credit_payments"].system is system
+    assert extension.system is None
+
+
+@pytest.mark.parametrize(
+    ("extension", "param"),
+    [
+        (CreditPayments(current_user=lambda: "alice"), "system"),
+        (CreditPayments(make_system()), "current_user"),
+    ],
+)
+def test_an_incomplete_extension_does_not_mount(
+    app: flask.Flask, extension: CreditPayments, param: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        extension.init_app(app)
+    assert caught.value.param == param
+    assert app.blueprints == {}
+
+
+def test_the_hosts_own_views_can_answer_errors_in_the_same_json(app: flask.Flask) -> None:
+    @app.get("/render")
+    def render() -> str:
+        raise InsufficientCredits(available=3, required=5)
+
+    install_error_handlers(app)
+    answer = app.test_client().get("/render")
+    assert (answer.status_code, answer.json) == (
+        402,
+        {
+            "success": False,
+            "error": "Insufficient credits",
+            "error_code": "insufficient_credits",
+            "message": "Insufficient credits: 5 required, 3 available.",
+        },
+    )
+
+
+@pytest.mark.parametrize("name", ["flask", "fastapi"])
+def test_a_missing_framework_is_named_with_the_extra_that_brings_it(name: str) -> None:
+    code = (
+        f"import sys; sys.modules[{name!r}] = None\n"
+        f"try:\n    import credit_payments.adapters.{name}\n"
+        "except ImportError as error:\n    print(error)\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert f"pip install 'credit-payments[{name}]'" in shown.stdout
