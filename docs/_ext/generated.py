@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import attrs
+import click
 
 from credit_payments import connect, errors
+from credit_payments.cli.commands import commands
 from credit_payments.config import NAMES_IN_SOURCES, Settings
 from credit_payments.domain.events import READ
 from credit_payments.domain.records import RECORDS, Record
@@ -146,6 +148,24 @@ def _column_type(hint: object) -> str:
     names = {str: "text", int: "integer"}
     optional = {str | None: "text or null", int | None: "integer or null"}
     return {**names, **optional}[hint]
+
+
+# --- the command line -------------------------------------------------------------------------
+
+
+def _cli() -> str:
+    context = click.Context(commands, info_name="credit-payments")
+    parts = [_help(context, "credit-payments")]
+    for name, command in sorted(commands.commands.items()):
+        child = click.Context(command, info_name=name, parent=context)
+        parts.append(_help(child, f"credit-payments {name}"))
+    return "\n".join(parts)
+
+
+def _help(context: click.Context, title: str) -> str:
+    # A fixed width, for click would take the terminal's.
+    context.terminal_width = context.max_content_width = 90
+    return f"## `{title}`\n\n```none\n{context.get_help()}\n```\n"
 
 
 # --- HTTP -------------------------------------------------------------------------------------
@@ -280,6 +300,7 @@ _PARTS: dict[str, Callable[[], str]] = {
     "events": _events,
     "database": _database,
     "http": _http,
+    "cli": _cli,
 }
 
 

@@ -33,6 +33,10 @@ from credit_payments.ports.storage import Storage, Transaction, WriteConflict
 
 A = TypeVar("A")
 
+LOAD_PASSES_MAX = 4
+"""How far a row may be from those that a command names: an event, its payment, its quote, the
+wallet."""
+
 
 @attrs.frozen(kw_only=True)
 class QueueHealth:
@@ -242,18 +246,18 @@ class PostingQueue:
 
 
 def _load(transaction: Transaction, commands: Sequence[Command[Any]]) -> dict[Key, Record | None]:
-    """The rows that the commands name, and then those that the first ones point to."""
+    """The rows that the commands name, and then those that these point to."""
     rows: dict[Key, Record | None] = {}
-    for command in commands:
-        rows.update(dict.fromkeys(command.keys()))
-    rows.update(transaction.load(list(rows)))
     view = View(rows)
-    further = {
-        key: None for command in commands for key in command.keys_after(view) if key not in rows
-    }
-    if further:
-        rows.update(further)
-        rows.update(transaction.load(list(further)))
+    asked = dict.fromkeys(key for command in commands for key in command.keys())  # noqa: SIM118
+    for _ in range(LOAD_PASSES_MAX):
+        rows.update(asked)
+        rows.update(transaction.load(list(asked)))
+        asked = {
+            key: None for command in commands for key in command.keys_after(view) if key not in rows
+        }
+        if not asked:
+            break
     return rows
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
 
-import attrs
 import msgspec
 
 from credit_payments.domain import ledger, payment, reversal
@@ -36,16 +35,14 @@ from credit_payments.domain.stripe_facts import (
 Outcome: TypeAlias = Literal["applied", "duplicate", "ignored", "quarantined"]
 
 
-@attrs.frozen(kw_only=True)
-class Messenger:
+class Messenger(msgspec.Struct, frozen=True, kw_only=True):
     """The event that told of the facts; a confirmation has none."""
 
     event_id: str
     type: str
 
 
-@attrs.frozen(kw_only=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a report, and how the payment stands after it."""
 
     outcome: Outcome
@@ -58,34 +55,35 @@ def payment_cause(payment_intent_id: str) -> str:
     return f"payment:{payment_intent_id}"
 
 
-@attrs.frozen(kw_only=True)
-class ReportPayment:
+class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
     """Stripe says how a payment intent stands."""
 
     facts: PaymentIntentFacts
     messenger: Messenger | None = None
 
     def keys(self) -> Iterator[Key]:
-        """The payment, the event, the wallet that the intent names, a failed attempt."""
+        """The payment, the wallet that the intent names, the messenger, a failed attempt."""
         yield Payment, self.facts.id
-        if self.messenger:
-            yield Event, self.messenger.event_id
         if user_id := self.facts.metadata.get("user_id"):
             yield Wallet, user_id
+        if self.messenger:
+            yield Event, self.messenger.event_id
+        else:
+            yield Incident, self._incident_id()
         if failure := payment.failure_of(self.facts, "", ""):
             yield FailedPayment, failure.failure_id
 
-    def keys_after(self, view: View) -> Iterable[Key]:
-        """The quote of an intent that is not known yet; what was filed about it before."""
+    def keys_after(self, view: View) -> Iterator[Key]:
+        """The quote of an intent that is not known yet, its wallet, what was filed about it."""
         known = view.get(Payment, self.facts.id)
-        if known is None:
-            quote_id = self.facts.metadata.get("quote_id")
-            further: list[Key] = [(Quote, quote_id)] if quote_id else []
-            return [*further, (Incident, self._incident_id())]
-        further = list[Key]([(Wallet, known.user_id)])
-        if payment.mismatch(known, self.facts) or _was_quarantined(view, self.messenger):
-            further.append((Incident, self._incident_id()))
-        return further
+        quote_id = self.facts.metadata.get("quote_id")
+        if known is None and quote_id:
+            yield Quote, quote_id
+            known = self._payment_from_quote(view, "")
+        if known is not None:
+            yield Wallet, known.user_id
+        if known is None or self._problem(view, known) or _was_quarantined(view, self.messenger):
+            yield Incident, self._incident_id()
 
     def decide(self, view: View, now: str) -> Decision[Settlement]:
         """Merge the report; when the money has arrived, post its credits, once."""
@@ -94,7 +92,7 @@ class ReportPayment:
             return Decision(Settlement(outcome="duplicate", payment=known))
         if known is None:
             return self._unattributed(view, now)
-        if problem := payment.mismatch(known, self.facts):
+        if problem := self._problem(view, known):
             return self._quarantine(view, known, problem, now)
         reported = payment.received(known, self.facts, now)
         changes: list[Record] = []
@@ -104,7 +102,7 @@ class ReportPayment:
             settled = reported
         changes += self._new_failure(view, known.user_id, now)
         outcome: Outcome = "applied" if changes or settled is not known else "duplicate"
-        changes += _closed_incident(view, self.messenger, self._incident_id())
+        changes += _closed_incident(view, self._incident_id())
         changes += _handled(view, self.messenger, self.facts.id, outcome, now)
         if settled is not view.get(Payment, self.facts.id):
             changes.append(settled)
@@ -116,8 +114,17 @@ class ReportPayment:
     def _payment_from_quote(self, view: View, now: str) -> Payment | None:
         """The payment that was about to be recorded when its process died."""
         quote_id = self.facts.metadata.get("quote_id")
-        quote = view.get(Quote, quote_id) if quote_id else None
+        quote = view.peek(Quote, quote_id) if quote_id else None
         return payment.from_quote(quote, self.facts, now) if quote else None
+
+    def _problem(self, view: View, known: Payment) -> str | None:
+        """Why a person must look at it before any credit is posted."""
+        if mismatch := payment.mismatch(known, self.facts):
+            return mismatch
+        wallet = view.peek(Wallet, known.user_id)
+        if self.facts.status == payment.SUCCEEDED and not ledger.fits(wallet, known.credits):
+            return "the wallet cannot hold the credits"
+        return None
 
     def _new_failure(self, view: View, user_id: str, now: str) -> list[Record]:
         failure = payment.failure_of(self.facts, user_id, now)
@@ -146,8 +153,7 @@ class ReportPayment:
         )
 
 
-@attrs.frozen(kw_only=True)
-class ReportRefund:
+class ReportRefund(msgspec.Struct, frozen=True, kw_only=True):
     """Stripe says how a refund stands."""
 
     facts: RefundFacts
@@ -184,7 +190,7 @@ class ReportRefund:
             settled, wallet, changes = _reverse(view.get(Wallet, known.user_id), settled, now)
             changes += [settled, *([wallet] if wallet else [])]
         outcome: Outcome = "applied" if changes else "duplicate"
-        changes += _closed_incident(view, self.messenger, self._incident_id())
+        changes += _closed_incident(view, self._incident_id())
         changes += _handled(view, self.messenger, self.facts.id, outcome, now)
         return Decision(Settlement(outcome=outcome, payment=settled), changes)
 
@@ -192,8 +198,7 @@ class ReportRefund:
         return f"refund:{self.facts.id}"
 
 
-@attrs.frozen(kw_only=True)
-class ReportDispute:
+class ReportDispute(msgspec.Struct, frozen=True, kw_only=True):
     """Stripe says how a dispute stands."""
 
     facts: DisputeFacts
@@ -323,12 +328,12 @@ def _file(
     return Decision(Settlement(outcome="quarantined", payment=known, reason=reason), changes)
 
 
-def _closed_incident(view: View, messenger: Messenger | None, incident_id: str) -> list[Record]:
+def _closed_incident(view: View, incident_id: str) -> list[Record]:
     """What was filed about these facts is settled now."""
-    if not _was_quarantined(view, messenger):
+    incident = view.peek(Incident, incident_id)
+    if incident is None or incident.status == "resolved":
         return []
-    incident = view.get(Incident, incident_id)
-    return [msgspec.structs.replace(incident, status="resolved")] if incident else []
+    return [msgspec.structs.replace(incident, status="resolved")]
 
 
 _DISPUTE_CLOSED = frozenset({"won", "lost", "warning_closed", "prevented"})

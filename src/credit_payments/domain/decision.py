@@ -35,6 +35,10 @@ class View:
         except KeyError:
             raise NotLoaded(kind.TABLE, key) from None
 
+    def peek(self, kind: type[R], key: str) -> R | None:
+        """The row of that key if it is loaded; None also when nothing is known about it yet."""
+        return cast("R | None", self._rows.get((kind, key)))
+
 
 class Decision(Generic[A_co]):
     """The answer for the caller and the rows that are new or replaced."""
@@ -58,7 +62,7 @@ class Command(Protocol[A_co]):
         ...
 
     def keys_after(self, view: View) -> Iterable[Key]:
-        """The further rows that the first ones point to."""
+        """The further rows that those loaded so far point to; asked until it names none."""
         ...
 
     def decide(self, view: View, now: str) -> Decision[A_co]:

@@ -63,6 +63,8 @@ def read_envelope(body: bytes) -> Envelope:
     """
     _check_depth(body)
     try:
+        if not body.isascii():
+            body.decode()  # the decoder checks only the texts that it reads
         envelope = _envelope.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidPayload("The webhook's body is not a Stripe event.") from error

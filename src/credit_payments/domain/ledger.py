@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from enum import StrEnum
 
-import attrs
 import msgspec
 
 from credit_payments.domain.records import CREDITS_MAX, Entry, Wallet
@@ -59,8 +58,7 @@ def fingerprint(*arguments: object) -> str:
     return hashlib.sha256(_encode(arguments)).hexdigest()[:32]
 
 
-@attrs.frozen(kw_only=True)
-class Effect:
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """Why a wallet changes: what its entry says besides the numbers.
 
     `arguments` is the `fingerprint` of the call, where the caller chose the cause's name;
@@ -83,11 +81,15 @@ def add(wallet: Wallet | None, credits: int, effect: Effect) -> tuple[Wallet, En
     Raises:
         InvalidRequest: the wallet would hold more than `CREDITS_MAX`.
     """
-    available, debt = (wallet.available, wallet.debt) if wallet else (0, 0)
-    if available + credits > CREDITS_MAX:
+    if not fits(wallet, credits):
         raise InvalidRequest(f"A wallet holds at most {CREDITS_MAX} credits", param="credits")
-    repaid = min(debt, credits)
+    repaid = min(wallet.debt, credits) if wallet else 0
     return _post(wallet, effect, credits - repaid, repaid)
+
+
+def fits(wallet: Wallet | None, credits: int) -> bool:
+    """Whether a wallet can hold that many credits more."""
+    return (wallet.available if wallet else 0) + credits <= CREDITS_MAX
 
 
 def take(

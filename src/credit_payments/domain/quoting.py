@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import attrs
 import msgspec
 
 from credit_payments.domain import payment
@@ -14,8 +13,7 @@ from credit_payments.domain.stripe_facts import PaymentIntentFacts
 from credit_payments.errors import IdempotencyConflict
 
 
-@attrs.frozen(kw_only=True)
-class KeepQuote:
+class KeepQuote(msgspec.Struct, frozen=True, kw_only=True):
     """A price is promised; the quote's `created_at` is filled in when it is kept."""
 
     quote: Quote
@@ -46,8 +44,7 @@ class KeepQuote:
         return Decision(known)
 
 
-@attrs.frozen(kw_only=True)
-class LinkIntent:
+class LinkIntent(msgspec.Struct, frozen=True, kw_only=True):
     """Stripe has made the intent that a quote was kept for."""
 
     quote_id: str
@@ -75,8 +72,7 @@ class LinkIntent:
         return Decision(None, (linked, created))
 
 
-@attrs.frozen(kw_only=True)
-class KeepCustomer:
+class KeepCustomer(msgspec.Struct, frozen=True, kw_only=True):
     """A Stripe customer belongs to one of our users."""
 
     customer_id: str

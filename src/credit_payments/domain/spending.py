@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import attrs
+import msgspec
 
 from credit_payments.domain import ledger
 from credit_payments.domain.decision import Decision, View
@@ -12,8 +12,7 @@ from credit_payments.domain.records import Entry, Key, Wallet
 from credit_payments.errors import IdempotencyConflict
 
 
-@attrs.frozen(kw_only=True)
-class Move:
+class Move(msgspec.Struct, frozen=True, kw_only=True):
     """Credits into a wallet (a grant) or out of it (a spend), named by the caller's key."""
 
     user_id: str

@@ -11,7 +11,6 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-
 Minor: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 """An amount in minor units; what no database could keep is refused where it is read."""
 Seconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]

@@ -1,4 +1,4 @@
-# ruff: noqa: D102, PLR2004, PLR6301, S101 - the names of the tests are their documentation
+# ruff: noqa: D102, PLR2004, S101 - the names of the tests are their documentation
 """What every adapter must keep, as tests that anybody can run against their own.
 
 Example:

@@ -122,7 +122,7 @@ def _forgeries(books: ShopBooks, forged: Collection[str]) -> Iterator[str]:
 
 def _differences(what: str, at_stripe: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"no {what} for {key}" for key in _shown(at_stripe.keys() - here.keys()))
-    yield from (f"a {what} too many: {key}" for key in _shown(here.keys() - at_stripe.keys()))
+    yield from (f"one {what} too many: {key}" for key in _shown(here.keys() - at_stripe.keys()))
     for key in _shown(key for key in at_stripe.keys() & here.keys() if at_stripe[key] != here[key]):
         yield f"{what} {key} says {here[key]}, Stripe says {at_stripe[key]}"
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 
 READY_SECONDS_MAX: Final = 20.0
 STOP_SECONDS_MAX: Final = 5.0
+_DYING_SECONDS_MAX: Final = 1.0
 _POLL_SECONDS: Final = 0.02
 _TAIL_LINES: Final = 20
 _TAIL_BYTES: Final = 16 * 1024
@@ -137,6 +138,22 @@ class Child:
     def _failed(self, what: str) -> ChildFailed:
         tail = self._errors.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace")
         return ChildFailed(f"the {self.name} {what}", "\n".join(tail.splitlines()[-_TAIL_LINES:]))
+
+
+def check_all(*children: Child) -> None:
+    """Make sure that all of them live, and go on living for a moment.
+
+    A process closes its connections first and is gone a little later: whoever looks at once may
+    still find it.
+
+    Raises:
+        ChildFailed: one of them does not.
+    """
+    deadline = time.monotonic() + _DYING_SECONDS_MAX
+    while time.monotonic() < deadline:
+        for child in children:
+            child.check()
+        time.sleep(_POLL_SECONDS)
 
 
 def _environment() -> dict[str, str]:

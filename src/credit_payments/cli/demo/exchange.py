@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import attrs
 import msgspec
 
-SECONDS_MAX: Final = 10.0
+SECONDS_MAX: Final = 15.0
 _BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
 # Amounts are sent as JSON numbers with their digits, and never pass through a float.

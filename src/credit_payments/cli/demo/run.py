@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 import credit_payments as cp
 from credit_payments.cli.demo import evidence
 from credit_payments.cli.demo.checks import check
-from credit_payments.cli.demo.children import Child, ChildFailed
+from credit_payments.cli.demo.children import Child, ChildFailed, check_all
 from credit_payments.cli.demo.exchange import NoAnswer
 from credit_payments.cli.demo.report import Console, Outcome
 from credit_payments.cli.demo.stage import Browser, Network, Shop, Stage, Stripe, Unexpected
@@ -87,10 +87,9 @@ def _put_on(framework: str, seed: int, folder: Path, console: Console, outcome: 
             _play(stage, console, outcome)
             stage.network.settle()
             account = evidence.read_stripe(stage.stripe, stage.network)
-        except NoAnswer:
+        except (NoAnswer, Unexpected):
             # A process that died explains more than the silence it left.
-            shop_child.check()
-            stripe_child.check()
+            check_all(shop_child, stripe_child)
             raise
         shop_child.finish()
         books = evidence.read_books(database)

@@ -98,7 +98,7 @@ def _declined(stage: Stage) -> str:
     expect(stage.browser.pay(second, "pm_card_chargeDeclinedLostCard"), 402)
     stage.pay(second)
     stage.collect(second)
-    return f"Dan is told {told['message']!r} and gets nothing; Eve takes another card"
+    return f"Dan is told {told['message']!r}; Eve takes another card"
 
 
 def _three_d_secure(stage: Stage) -> str:
@@ -142,8 +142,8 @@ def _races(stage: Stage) -> str:
         stage.expect_balance(user, sum(o.credits for o in orders if o.user_id == user))
     won = sum(firsts)
     return (
-        f"{RACES} payments told of twice at the same moment: "
-        f"{won} times the webhook was first, {RACES - won} times the browser"
+        f"{RACES} payments told of twice at once: "
+        f"the webhook is first {won} times, the browser {RACES - won}"
     )
 
 

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import credit_payments
+from credit_payments.cli.commands import commands
+
+HEAVY = ("stripe", "flask", "fastapi", "sqlite3", "credit_payments.bootstrap")
+
+
+def run_python(code: str, *path: Path) -> subprocess.CompletedProcess[str]:
+    setup = f"import sys; sys.path[:0] = {[str(each) for each in path]!r}\n"
+    return subprocess.run(
+        [sys.executable, "-c", setup + code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_the_version_is_the_packages() -> None:
+    result = CliRunner().invoke(commands, ["--version"], prog_name="credit-payments")
+    assert (result.exit_code, result.output) == (
+        0,
+        f"credit-payments {credit_payments.__version__}\n",
+    )
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "credit_payments", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == f"credit-payments {credit_payments.__version__}\n"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "from credit_payments.cli import main\n"
+        "sys.argv = ['credit-payments', '--help']\n"
+        "try:\n    main()\n"
+        f"finally:\n    print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    done = run_python(code)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_without_click_the_extra_is_named_and_no_traceback_shown(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise ModuleNotFoundError('No click', name='click')\n")
+    done = run_python("from credit_payments.cli import main\nmain()\n", tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "The credit-payments command needs an extra: pip install 'credit-payments[cli]'\n"
+    )
+
+
+def test_a_broken_click_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import a_part_of_click_that_is_gone\n")
+    done = run_python("from credit_payments.cli import main\nmain()\n", tmp_path)
+    assert done.returncode == 1
+    assert "a_part_of_click_that_is_gone" in done.stderr
+
+
+def test_the_demo_says_that_it_has_no_page_yet_and_how_to_run_it() -> None:
+    result = CliRunner().invoke(commands, ["demo"])
+    assert result.exit_code == 2
+    assert "credit-payments demo --headless" in result.output
+
+
+@pytest.mark.parametrize(
+    ("framework", "missing", "remedy"),
+    [
+        ("flask", "flask", "pip install 'credit-payments[flask]'"),
+        ("fastapi", "uvicorn", "pip install 'credit-payments[fastapi]' uvicorn"),
+    ],
+)
+def test_a_framework_that_is_not_installed_is_named_with_its_remedy(
+    framework: str, missing: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = __import__("importlib.util").util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == missing else found(name)
+    )
+    result = CliRunner().invoke(
+        commands, ["demo", "--headless", "--json", "--framework", framework]
+    )
+    assert result.exit_code == 1
+    assert (result.stdout, result.stderr) == ("", f"The demo needs {missing}: {remedy}\n")
