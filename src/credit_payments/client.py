@@ -6,15 +6,19 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from credit_payments.domain import cursors, ids, instants, ledger, money, payment, values
+from credit_payments.domain import answers, cursors, ids, ledger, money, payment, values
 from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.packages import CreditPackage
-from credit_payments.domain.quoting import KeepCustomer, KeepQuote, LinkIntent
-from credit_payments.domain.records import Payment, Purchase, Quote, StripeCustomer
+from credit_payments.domain.quoting import (
+    KeepCustomer,
+    KeepQuote,
+    LinkIntent,
+    intent_metadata,
+    make_quote,
+)
+from credit_payments.domain.records import Payment, Purchase, StripeCustomer
 from credit_payments.domain.stripe_facts import (
-    CustomerFacts,
     PaymentIntentFacts,
-    PaymentMethodFacts,
     ref_id,
 )
 from credit_payments.errors import (
@@ -28,7 +32,7 @@ from credit_payments.errors import (
 from credit_payments.ports.gateway import PaymentGateway
 from credit_payments.ports.storage import Storage
 from credit_payments.posting import PostingQueue
-from credit_payments.settlement import ReportPayment, ReportRefund, payment_cause
+from credit_payments.settlement import ReportPayment, ReportRefund
 
 REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 """https://docs.stripe.com/api/refunds/create#create_refund-reason"""
@@ -97,7 +101,15 @@ class PaymentsClient:
             TryAgain: Stripe or the database did not answer; with an idempotency key the same
                 call is safe to repeat.
         """
-        quote = self._quote(user_id, amount, currency, package_id, customer_id, idempotency_key)
+        quote = make_quote(
+            self._calculator,
+            user_id,
+            amount,
+            currency,
+            package_id=package_id,
+            customer_id=customer_id,
+            quote_id=self._quote_id(user_id, idempotency_key),
+        )
         if customer_id is not None:
             self._check_customer(customer_id, user_id)
         kept = self._queue.submit(KeepQuote(quote=quote))
@@ -107,7 +119,7 @@ class PaymentsClient:
             facts = self._gateway.create_payment_intent(
                 amount_minor=kept.amount_minor,
                 currency=kept.currency,
-                metadata=_intent_metadata(kept),
+                metadata=intent_metadata(kept),
                 customer=kept.customer_id,
                 description=f"{kept.credits} credits",
                 idempotency_key=f"intent:{kept.quote_id}",
@@ -142,7 +154,7 @@ class PaymentsClient:
         ids.check_stripe_id(payment_intent_id, "pi_", param="payment_intent_id")
         known = self._owned_payment(payment_intent_id, owner)
         if known is not None and known.credited:
-            return _receipt(known)
+            return answers.receipt(known)
         facts = self._intent(payment_intent_id)
         if facts.status == payment.REQUIRES_CONFIRMATION:
             facts = self._confirm(facts)
@@ -152,7 +164,7 @@ class PaymentsClient:
                 f"The payment waits for a person: {settlement.reason}.", code="payment_quarantined"
             )
         if settlement.payment is not None and settlement.payment.credited:
-            return _receipt(settlement.payment)
+            return answers.receipt(settlement.payment)
         raise _not_successful(facts)
 
     def credit_packages(self) -> list[CreditPackage]:
@@ -204,7 +216,7 @@ class PaymentsClient:
             idempotency_key=f"customer:{ledger.fingerprint(user_id, email, name, phone)}",
         )
         self._queue.submit(KeepCustomer(customer_id=facts.id, user_id=user_id))
-        return _customer(facts)
+        return answers.customer(facts)
 
     def get_customer(self, customer_id: str, *, owner: str | None = None) -> values.Customer:
         """A customer, as Stripe has it now.
@@ -219,7 +231,7 @@ class PaymentsClient:
         if owner is not None:
             self._check_customer(customer_id, owner)
         try:
-            return _customer(self._gateway.retrieve_customer(customer_id))
+            return answers.customer(self._gateway.retrieve_customer(customer_id))
         except NotFound as error:
             raise _no_such("customer_id") from error
 
@@ -241,7 +253,7 @@ class PaymentsClient:
             methods = self._gateway.list_payment_methods(customer_id)
         except NotFound as error:
             raise _no_such("customer_id") from error
-        return [_payment_method(facts) for facts in methods]
+        return [answers.payment_method(facts) for facts in methods]
 
     def get_payment_method(
         self, payment_method_id: str, *, owner: str | None = None
@@ -263,7 +275,7 @@ class PaymentsClient:
             customer = ref_id(facts.customer)
             if customer is None or not self._owns_customer(customer, owner):
                 raise _no_such("payment_method_id")
-        return _payment_method(facts)
+        return answers.payment_method(facts)
 
     def purchases(
         self, user_id: str, *, limit: int = 50, cursor: str | None = None
@@ -285,7 +297,7 @@ class PaymentsClient:
             descending=True,
         )
         shown, following = cursors.split(rows, limit, _PURCHASES_ORDER)
-        return values.Page(items=tuple(map(_purchase, shown)), cursor=following)
+        return values.Page(items=tuple(map(answers.purchase, shown)), cursor=following)
 
     def refund(
         self,
@@ -342,46 +354,11 @@ class PaymentsClient:
             credits_reversed=settled.reversed_credits,
         )
 
-    def _quote(
-        self,
-        user_id: str,
-        amount: money.Amount | None,
-        currency: str,
-        package_id: str | None,
-        customer_id: str | None,
-        idempotency_key: str | None,
-    ) -> Quote:
-        """What is asked for, checked whole before anything is kept or sent."""
-        ids.check_user_id(user_id)
-        if idempotency_key is not None:
-            ids.check_key(idempotency_key, param="idempotency_key")
-        if package_id is not None:
-            package = self._calculator.package(package_id)
-            amount = package.price if amount is None else amount
-        unit = money.currency(currency)
-        minor = money.parse_amount(amount, unit)
-        money.check_chargeable(minor, unit)
-        conversion = self._calculator.quote(minor, unit.code, package_id)
-        if conversion.credits == 0:
-            raise InvalidAmount("The amount is too small to buy a credit.", param="amount")
-        return Quote(
-            quote_id=self._quote_id(user_id, idempotency_key),
-            user_id=user_id,
-            amount_minor=minor,
-            currency=unit.code,
-            credits=conversion.credits,
-            package_id=package_id,
-            customer_id=customer_id,
-            rule=conversion.rule,
-            # Not the credits: a repetition after a price change is still the same call.
-            fingerprint=ledger.fingerprint(user_id, minor, unit.code, package_id, customer_id),
-            payment_intent_id=None,
-            created_at="",
-        )
-
     def _quote_id(self, user_id: str, idempotency_key: str | None) -> str:
         if idempotency_key is None:
             return f"quote_{self._new_id()}"
+        ids.check_user_id(user_id)
+        ids.check_key(idempotency_key, param="idempotency_key")
         named = ledger.fingerprint("quote", user_id, idempotency_key)
         return f"quote_{named}"
 
@@ -436,18 +413,6 @@ def _not_successful(facts: PaymentIntentFacts) -> CardDeclined | PaymentNotSucce
     return PaymentNotSuccessful(facts.status)
 
 
-def _intent_metadata(quote: Quote) -> dict[str, str]:
-    """What an intent carries, so that its webhook finds its quote whatever happened here."""
-    metadata = {
-        "user_id": quote.user_id,
-        "quote_id": quote.quote_id,
-        "credits": str(quote.credits),
-    }
-    if quote.currency == "usd":
-        metadata["amount_usd"] = money.to_text(quote.amount_minor, "usd")
-    return metadata
-
-
 def _refund_key(known: Payment, minor: int | None, key: str | None) -> str:
     if key is not None:
         ids.check_key(key, param="idempotency_key")
@@ -462,52 +427,3 @@ def _check_email(email: object) -> None:
     text = ids.check_text(email, param="email", characters_max=512)
     if text is None or not _EMAIL.fullmatch(text):
         raise InvalidRequest("email must be an e-mail address", param="email")
-
-
-def _receipt(paid: Payment) -> values.Receipt:
-    return values.Receipt(
-        transaction_id=ledger.transaction_id(payment_cause(paid.payment_intent_id)),
-        credits_purchased=paid.credits,
-        amount_paid=money.to_decimal(paid.received_minor, paid.currency),
-        currency=paid.currency,
-        payment_intent_id=paid.payment_intent_id,
-    )
-
-
-def _purchase(row: Purchase) -> values.Purchase:
-    return values.Purchase(
-        payment_intent_id=row.payment_intent_id,
-        transaction_id=row.transaction_id,
-        user_id=row.user_id,
-        credits_purchased=row.credits_purchased,
-        amount_paid=money.to_decimal(row.amount_minor, row.currency),
-        currency=row.currency,
-        status=row.status,
-        created_at=instants.from_text(row.created_at),
-    )
-
-
-def _customer(facts: CustomerFacts) -> values.Customer:
-    return values.Customer(
-        id=facts.id,
-        email=facts.email,
-        name=facts.name,
-        phone=facts.phone,
-        created=facts.created,
-        metadata=facts.metadata,
-    )
-
-
-def _payment_method(facts: PaymentMethodFacts) -> values.PaymentMethod:
-    card = facts.card
-    return values.PaymentMethod(
-        id=facts.id,
-        type=facts.type,
-        card=values.Card(
-            brand=card.brand, last4=card.last4, exp_month=card.exp_month, exp_year=card.exp_year
-        )
-        if card
-        else None,
-        customer=ref_id(facts.customer),
-        created=facts.created,
-    )

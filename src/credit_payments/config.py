@@ -86,7 +86,7 @@ class Settings:
     none (credits, wallets) work without one, the others raise `NotConfigured` when called.
 
     Args:
-        database: `sqlite:///credits.db`, `memory://`, `postgresql://…` or `mongodb://…`.
+        database: `sqlite:///credits.db` (four slashes for an absolute path) or `memory://`.
         stripe_secret_key: `sk_…` or a restricted `rk_…`.
         stripe_publishable_key: `pk_…`, of the same mode.
         stripe_webhook_secret: `whsec_…`, or several while one is being rotated (a sequence, or
@@ -221,7 +221,7 @@ def _database_problems(database: object) -> Iterator[tuple[str, str]]:
     if not _matches(_DATABASE, database):
         yield (
             "database",
-            "give a URL, such as sqlite:///credits.db, postgresql://host/name or memory://",
+            "give a URL, such as sqlite:///credits.db or memory://",
         )
 
 

@@ -50,11 +50,6 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-def payment_cause(payment_intent_id: str) -> str:
-    """The name of the one effect that a payment has."""
-    return f"payment:{payment_intent_id}"
-
-
 class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
     """Stripe says how a payment intent stands."""
 
@@ -109,7 +104,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         return Decision(Settlement(outcome=outcome, payment=settled), changes)
 
     def _incident_id(self) -> str:
-        return payment_cause(self.facts.id)
+        return payment.cause(self.facts.id)
 
     def _payment_from_quote(self, view: View, now: str) -> Payment | None:
         """The payment that was about to be recorded when its process died."""
@@ -241,7 +236,7 @@ def _credit(view: View, paid: Payment, now: str) -> tuple[Payment, list[Record]]
     effect = ledger.Effect(
         user_id=paid.user_id,
         kind=ledger.Kind.PAYMENT,
-        cause=payment_cause(paid.payment_intent_id),
+        cause=payment.cause(paid.payment_intent_id),
         contra=ledger.Contra.PURCHASES,
         now=now,
     )

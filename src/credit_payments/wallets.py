@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from credit_payments.domain import cursors, ids, instants, ledger, values
+from credit_payments.domain import answers, cursors, ids, ledger, values
 from credit_payments.domain.records import CREDITS_MAX, Entry, Wallet
 from credit_payments.domain.spending import Move
 from credit_payments.errors import InvalidRequest
@@ -105,7 +105,7 @@ class Wallets:
             descending=True,
         )
         shown, following = cursors.split(rows, limit, _HISTORY_ORDER)
-        return values.Page(items=tuple(map(_public, shown)), cursor=following)
+        return values.Page(items=tuple(map(answers.entry, shown)), cursor=following)
 
     def _move(
         self,
@@ -124,7 +124,7 @@ class Wallets:
             reason=ids.check_text(reason, param="reason"),
             metadata=_metadata_text(metadata),
         )
-        return _public(self._queue.submit(command))
+        return answers.entry(self._queue.submit(command))
 
 
 def _check_credits(credits: object) -> int:
@@ -147,19 +147,3 @@ def _metadata_text(metadata: Mapping[str, object] | None) -> str | None:
             f"metadata must be at most {METADATA_BYTES_MAX} bytes of JSON", param="metadata"
         )
     return text.decode()
-
-
-def _public(entry: Entry) -> values.Entry:
-    return values.Entry(
-        transaction_id=entry.transaction_id,
-        user_id=entry.user_id,
-        kind=entry.kind,
-        cause=entry.cause,
-        credits=entry.credits,
-        balance_after=entry.balance_after,
-        debt_after=entry.debt_after,
-        legs=ledger.legs_of(entry),
-        reason=entry.reason,
-        metadata=msgspec.json.decode(entry.metadata) if entry.metadata else {},
-        created_at=instants.from_text(entry.created_at),
-    )

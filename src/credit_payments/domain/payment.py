@@ -17,6 +17,11 @@ _FINAL = {CANCELED: 1, SUCCEEDED: 2}
 """Events come in any order: a final state is never left, and money received outweighs all."""
 
 
+def cause(payment_intent_id: str) -> str:
+    """The name of the one effect that a payment has."""
+    return f"payment:{payment_intent_id}"
+
+
 def merge_status(known: str, reported: str) -> str:
     """The status after a report that may be older than what is known.
 

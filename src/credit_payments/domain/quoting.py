@@ -6,11 +6,65 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from credit_payments.domain import payment
+from credit_payments.domain import ids, ledger, money, payment
+from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.decision import Decision, View
 from credit_payments.domain.records import Key, Payment, Quote, StripeCustomer
 from credit_payments.domain.stripe_facts import PaymentIntentFacts
-from credit_payments.errors import IdempotencyConflict
+from credit_payments.errors import IdempotencyConflict, InvalidAmount
+
+
+def make_quote(
+    calculator: CreditCalculator,
+    user_id: str,
+    amount: money.Amount | None,
+    currency: str,
+    *,
+    package_id: str | None,
+    customer_id: str | None,
+    quote_id: str,
+) -> Quote:
+    """What is asked for, checked whole before anything is kept or sent.
+
+    Raises:
+        InvalidRequest: an argument cannot be right, or the amount buys nothing.
+    """
+    ids.check_user_id(user_id)
+    if package_id is not None:
+        package = calculator.package(package_id)
+        amount = package.price if amount is None else amount
+    unit = money.currency(currency)
+    minor = money.parse_amount(amount, unit)
+    money.check_chargeable(minor, unit)
+    conversion = calculator.quote(minor, unit.code, package_id)
+    if conversion.credits == 0:
+        raise InvalidAmount("The amount is too small to buy a credit.", param="amount")
+    return Quote(
+        quote_id=quote_id,
+        user_id=user_id,
+        amount_minor=minor,
+        currency=unit.code,
+        credits=conversion.credits,
+        package_id=package_id,
+        customer_id=customer_id,
+        rule=conversion.rule,
+        # Not the credits: a repetition after a price change is still the same call.
+        fingerprint=ledger.fingerprint(user_id, minor, unit.code, package_id, customer_id),
+        payment_intent_id=None,
+        created_at="",
+    )
+
+
+def intent_metadata(quote: Quote) -> dict[str, str]:
+    """What an intent carries, so that its webhook finds its quote whatever happened here."""
+    metadata = {
+        "user_id": quote.user_id,
+        "quote_id": quote.quote_id,
+        "credits": str(quote.credits),
+    }
+    if quote.currency == "usd":
+        metadata["amount_usd"] = money.to_text(quote.amount_minor, "usd")
+    return metadata
 
 
 class KeepQuote(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-# ruff: noqa: D102, PLR2004, S101 - the names of the tests are their documentation
+# ruff: noqa: D102, FBT001, PLR2004, PT012, S101 - the names of the tests are their documentation
 """What every adapter must keep, as tests that anybody can run against their own.
 
 Example:
@@ -23,6 +23,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -96,9 +97,7 @@ class StorageContract:
     # -- rows ---------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.TABLE)
-    def test_a_row_comes_back_as_it_was_written(
-        self, storage: Storage, kind: type[Record]
-    ) -> None:
+    def test_a_row_comes_back_as_it_was_written(self, storage: Storage, kind: type[Record]) -> None:
         full, bare = _row(kind, "full", optional="given"), _row(kind, "bare", optional=None)
         _put(storage, full, bare)
         assert storage.get(kind, "full") == full
@@ -128,7 +127,7 @@ class StorageContract:
     def test_text_with_line_breaks_and_control_characters_comes_back(
         self, storage: Storage
     ) -> None:
-        text = "line\nbreak\r\n\ttab \x7f \x1b \u2028 \u200f \ufeff \U0001f4b3 \"quoted\" \\n"
+        text = 'line\nbreak\r\n\ttab \x7f \x1b \u2028 \u200f \ufeff \U0001f4b3 "quoted" \\n'
         row = _row(Incident, "payment:pi_1", reason=text, facts=text)
         _put(storage, row)
         assert storage.get(Incident, row.incident_id) == row
@@ -301,7 +300,9 @@ class StorageContract:
     ) -> None:
         order = ("created_at", "payment_intent_id")
         mine = [
-            _row(Purchase, f"pi_{number:02}", user_id="ada", created_at=f"2024-01-0{1 + number % 3}")
+            _row(
+                Purchase, f"pi_{number:02}", user_id="ada", created_at=f"2024-01-0{1 + number % 3}"
+            )
             for number in range(12)
         ]
         _put(storage, *mine, _row(Purchase, "pi_x", user_id="adam", created_at="2024-01-01"))
@@ -354,7 +355,8 @@ class StorageContract:
         ]
         _put(storage, *rows)
         scanned = [
-            (row.user_id, row.sequence) for row in storage.scan(Entry, order=("user_id", "sequence"))
+            (row.user_id, row.sequence)
+            for row in storage.scan(Entry, order=("user_id", "sequence"))
         ]
         assert scanned == [(user, number) for user in ("ada", "bob") for number in (1, 2, 3)]
 
@@ -377,14 +379,10 @@ class StorageContract:
         self, storage: Storage
     ) -> None:
         storage.close()
-        for use in (
-            lambda: storage.get(Wallet, "ada"),
-            lambda: _put(storage, _row(Wallet, "ada")),
-        ):
-            try:
-                use()
-            except StorageUnavailable:
-                pass
+        with suppress(StorageUnavailable):
+            storage.get(Wallet, "ada")
+        with suppress(StorageUnavailable):
+            _put(storage, _row(Wallet, "ada"))
         storage.close()
 
 
