@@ -27,7 +27,7 @@ check: $(READY) ## Run what takes seconds: lint, format, types, layers, unit tes
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile tests/unit $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile tests/unit $(PYTEST_ARGS)
 
 format: $(READY) ## Sort imports and format the code
 	$(BIN)/ruff check --fix
@@ -43,7 +43,7 @@ refresh: $(READY) ## Write the generated parts of the documentation anew
 	$(BIN)/python docs/_ext/generated.py
 
 torture: $(READY) ## Run the long campaigns: crashes, races, many thousand examples
-	HYPOTHESIS_PROFILE=torture $(BIN)/pytest -m torture $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=torture $(BIN)/pytest --numprocesses $(JOBS) -m torture --timeout 3600 $(PYTEST_ARGS)
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

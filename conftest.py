@@ -1,6 +1,7 @@
 """What holds for every test: how many examples are tried, and what CI insists on.
 
-`HYPOTHESIS_PROFILE` chooses a profile; without it, `CI` means `ci`, and nothing means `dev`.
+`HYPOTHESIS_PROFILE` chooses a profile (`make check` takes `quick`); without it, `CI` means `ci`,
+and nothing means `dev`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 # No deadlines: a machine that is busy with something else is no bug.
 settings.register_profile("dev", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile(
     "torture",
@@ -26,7 +28,16 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if _IN_CI else "dev"))
+_PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if _IN_CI else "dev")
+settings.load_profile(_PROFILE)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under the `torture` profile every property is a campaign of its own."""
+    for item in items if _PROFILE == "torture" else ():
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("torture")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -111,8 +111,8 @@ def _default(value: object) -> str:
 def _argument_meanings(subject: object) -> dict[str, str]:
     """What the Args section of a docstring says about each argument."""
     flags = re.DOTALL | re.MULTILINE
-    section = re.search(r"^Args:\n(.*?)(?=^\S)", inspect.getdoc(subject) or "", flags)
-    found = re.findall(r"^(\w+): (.*?)(?=^\w|\Z)", textwrap.dedent(section[1]), flags)
+    section = re.findall(r"^Args:\n(.*?)(?=^\S)", inspect.getdoc(subject) or "", flags)[0]
+    found = re.findall(r"^(\w+): (.*?)(?=^\w|\Z)", textwrap.dedent(section), flags)
     return {name: " ".join(text.split()) for name, text in found}
 
 
@@ -145,9 +145,13 @@ def _record(kind: type[Record]) -> str:
 
 
 def _column_type(hint: object) -> str:
-    names = {str: "text", int: "integer"}
-    optional = {str | None: "text or null", int | None: "integer or null"}
-    return {**names, **optional}[hint]
+    names: dict[object, str] = {
+        str: "text",
+        int: "integer",
+        str | None: "text or null",
+        int | None: "integer or null",
+    }
+    return names[hint]
 
 
 # --- the command line -------------------------------------------------------------------------

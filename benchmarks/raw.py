@@ -1,0 +1,95 @@
+"""The same rows, written by hand: sqlite3, one thread, one transaction a command.
+
+Which rows a command writes is not guessed. They are recorded while the library runs the commands
+once, and replayed here as ready-made statements: no decision, no reading, no hashing is left in
+the timed part. So this is a bound that a program with the same promises cannot reach, since it
+has to look before it writes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from benchmarks.measure import WrongResult
+from credit_payments.adapters.sqlite import CHECKPOINT_PAGES, SqliteStorage
+from credit_payments.domain.records import RECORDS, Key, Record
+from credit_payments.ports.storage import Transaction
+
+Statement: TypeAlias = tuple[str, tuple[Any, ...]]
+Script: TypeAlias = list[list[Statement]]
+"""The statements of each transaction."""
+
+
+class RecordingStorage(SqliteStorage):
+    """Keeps, as statements, what each transaction writes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.script: Script = []
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with super().transaction() as inner:
+            recording = _Recording(inner)
+            yield recording
+        self.script.append(recording.statements)
+
+
+class _Recording:
+    def __init__(self, inner: Transaction) -> None:
+        self._inner = inner
+        self.statements: list[Statement] = []
+
+    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        return self._inner.load(keys)
+
+    def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
+        self._inner.write(inserts, updates)
+        self.statements += [*map(_insert, inserts), *map(_update, updates)]
+
+
+def _insert(record: Record) -> Statement:
+    row = msgspec.structs.astuple(record)
+    return f"INSERT INTO {record.TABLE} VALUES ({', '.join('?' * len(row))})", row
+
+
+def _update(record: Record) -> Statement:
+    changes = ", ".join(f"{name} = ?" for name in record.MUTABLE)
+    values = (getattr(record, name) for name in (*record.MUTABLE, record.KEY))
+    return f"UPDATE {record.TABLE} SET {changes} WHERE {record.KEY} = ?", tuple(values)
+
+
+def replay(path: Path, script: Script) -> float:
+    """Run the transactions one by one; how many of them a second."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        execute = connection.execute
+        start = time.perf_counter()
+        for statements in script:
+            execute("BEGIN IMMEDIATE")
+            for statement, values in statements:
+                execute(statement, values)
+            execute("COMMIT")
+        return len(script) / (time.perf_counter() - start)
+
+
+def check_same_rows(path: Path, reference: Path) -> None:
+    """Compare two databases, table by table.
+
+    Raises:
+        WrongResult: they differ.
+    """
+    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(reference)) as other:
+        for kind in RECORDS:
+            query = f"SELECT * FROM {kind.TABLE} ORDER BY {kind.KEY}"
+            if one.execute(query).fetchall() != other.execute(query).fetchall():
+                raise WrongResult(f"The table {kind.TABLE} differs from what the library wrote.")

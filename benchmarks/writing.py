@@ -1,0 +1,255 @@
+"""Durable writes on SQLite: a webhook that becomes a credit, and a spend.
+
+Each turn gets a copy of the same database file, with the same quotes, payments and wallets in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+from benchmarks import raw, stripe_events
+from benchmarks.measure import Plan, Row, WrongResult, ratio_row, take_turns
+from credit_payments.adapters.sqlite import SqliteStorage
+from credit_payments.adapters.system_clock import SystemClock
+from credit_payments.bootstrap import System, connect
+from credit_payments.config import load_settings
+from credit_payments.domain import instants, payment
+from credit_payments.domain.records import Payment, Quote
+from credit_payments.domain.stripe_facts import PaymentIntentFacts
+
+CALLERS = 64
+USERS = 200
+CREDITS_AT_FIRST = 1_000_000
+CREDITS_BOUGHT = 100
+AMOUNT_MINOR = 1_000
+_ROWS_AT_ONCE = 500
+
+Command: TypeAlias = Callable[[], None]
+"""One write as a host would ask for it; raises `WrongResult` when it is answered wrongly."""
+
+
+class _Case:
+    """One kind of write, its commands, and what must have become of the wallets afterwards."""
+
+    def __init__(self, folder: Path, template: Path, commands: int) -> None:
+        self._folder = folder
+        self._template = template
+        self.commands = commands
+        self._numbers = itertools.count()
+        self._reference, self._script = self._record()
+
+    def prepare(self, system: System) -> list[Command]:
+        raise NotImplementedError
+
+    change: int
+    """By how many credits each command changes its wallet."""
+
+    def by_library(self, callers: int) -> float:
+        """Run all commands, shared out among so many threads; how many a second."""
+        path = self._fresh_copy()
+        with connect(
+            database=f"sqlite:///{path}", stripe_webhook_secret=stripe_events.WEBHOOK_SECRET
+        ) as system:
+            rate = _run(self.prepare(system), callers)
+            self._check(system)
+        _remove(path)
+        return rate
+
+    def by_hand(self) -> float:
+        """Write the same rows without the library; how many transactions a second."""
+        path = self._fresh_copy()
+        rate = raw.replay(path, self._script)
+        raw.check_same_rows(path, self._reference)
+        _remove(path)
+        return rate
+
+    def _record(self) -> tuple[Path, raw.Script]:
+        path = self._fresh_copy()
+        storage = raw.RecordingStorage(path)
+        settings = load_settings(
+            {"database": "memory://", "stripe_webhook_secret": stripe_events.WEBHOOK_SECRET}, []
+        )
+        with System(settings, storage=storage, clock=SystemClock()) as system:
+            _run(self.prepare(system), 1)
+            self._check(system)
+        return path, storage.script
+
+    def _check(self, system: System) -> None:
+        """Each command took effect once, and the ledger proves itself."""
+        report = system.verify()
+        if not report.ok or report.entries != USERS + self.commands:
+            raise WrongResult(f"The ledger is wrong: {report}")
+        for user in range(USERS):
+            times = len(range(user, self.commands, USERS))
+            expected = CREDITS_AT_FIRST + times * self.change
+            balance = system.wallets.balance(_user(user))
+            if (balance.available, balance.debt) != (expected, 0):
+                raise WrongResult(f"{_user(user)} has {balance}, {expected} were expected.")
+
+    def _fresh_copy(self) -> Path:
+        path = self._folder / f"{next(self._numbers)}-{type(self).__name__}.db"
+        shutil.copyfile(self._template, path)
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())  # so that nobody's first commit pays for the copy
+        return path
+
+
+class _Webhooks(_Case):
+    change = CREDITS_BOUGHT
+
+    def prepare(self, system: System) -> list[Command]:
+        receive = system.webhooks.receive
+
+        def delivery(number: int) -> Command:
+            body = stripe_events.payment_succeeded(
+                number,
+                user_id=_user(number),
+                quote_id=_quote_id(number),
+                amount_minor=AMOUNT_MINOR,
+            )
+            header = stripe_events.sign(body)
+
+            def deliver() -> None:
+                answer = receive(body, header)
+                if answer.outcome != "applied":
+                    raise WrongResult(f"A webhook was answered with {answer}.")
+
+            return deliver
+
+        return [delivery(number) for number in range(self.commands)]
+
+
+class _Spends(_Case):
+    change = -1
+
+    def prepare(self, system: System) -> list[Command]:
+        spend = system.wallets.spend
+
+        def spending(number: int) -> Command:
+            key = f"job-{number:08d}"
+
+            def run() -> None:
+                entry = spend(_user(number), 1, key=key, reason="render")
+                if entry.credits != -1:
+                    raise WrongResult(f"A spend was answered with {entry}.")
+
+            return run
+
+        return [spending(number) for number in range(self.commands)]
+
+
+def rows(plan: Plan, folder: Path) -> Iterator[Row]:
+    """Both kinds of write, by one caller and by many, against sqlite3 by hand."""
+    template = folder / "template.db"
+    _create(template, plan.commands)
+    yield from _compare(
+        _Webhooks(folder, template, plan.commands),
+        "webhook",
+        "webhook to credit",
+        plan,
+        targets=(0.4, 3),
+    )
+    yield from _compare(
+        _Spends(folder, template, plan.commands), "spend", "spend", plan, targets=(None, None)
+    )
+
+
+def _compare(
+    case: _Case, name: str, what: str, plan: Plan, *, targets: tuple[float | None, float | None]
+) -> Iterator[Row]:
+    one, many = f"{what}, 1 caller", f"{what}, {CALLERS} callers"
+    by_hand = f"the rows of a {name}, sqlite3 by hand"
+    sides = {
+        by_hand: case.by_hand,
+        one: lambda: case.by_library(1),
+        many: lambda: case.by_library(CALLERS),
+    }
+    # The recording was the warm-up.
+    rates = take_turns(sides, plan.database_turns, warm_up=False)
+    raw_rates = (by_hand, rates[by_hand])
+    yield ratio_row(f"{name}_1_caller", (one, rates[one]), raw_rates, target=targets[0])
+    yield ratio_row(f"{name}_{CALLERS}_callers", (many, rates[many]), raw_rates, target=targets[1])
+
+
+def _run(commands: Sequence[Command], callers: int) -> float:
+    """The rate at which threads, each one command after the other, get through all of them."""
+    ready = threading.Barrier(callers + 1)
+
+    def call(own: Sequence[Command]) -> None:
+        ready.wait(timeout=60)
+        for command in own:
+            command()
+
+    with ThreadPoolExecutor(callers) as threads:
+        waiting = [threads.submit(call, commands[start::callers]) for start in range(callers)]
+        ready.wait(timeout=60)
+        start_time = time.perf_counter()
+        for future in waiting:
+            future.result(timeout=600)
+        return len(commands) / (time.perf_counter() - start_time)
+
+
+def _create(path: Path, payments: int) -> None:
+    """A database in which wallets hold credits, and payments wait for their webhooks."""
+    with connect(database=f"sqlite:///{path}") as system:
+        for user in range(USERS):
+            system.wallets.grant(_user(user), CREDITS_AT_FIRST, key=_user(user), reason="opening")
+    storage = SqliteStorage(path)
+    try:
+        for start in range(0, payments, _ROWS_AT_ONCE):
+            quotes = [_quote(n) for n in range(start, min(start + _ROWS_AT_ONCE, payments))]
+            with storage.transaction() as transaction:
+                transaction.write([*quotes, *map(_payment, quotes)], [])
+    finally:
+        storage.close()
+
+
+def _payment(quote: Quote) -> Payment:
+    """The payment as it stands once Stripe has made the intent."""
+    facts = PaymentIntentFacts(
+        id=quote.payment_intent_id or "",
+        status=payment.REQUIRES_PAYMENT_METHOD,
+        amount=quote.amount_minor,
+        currency=quote.currency,
+        created=stripe_events.CREATED,
+    )
+    return payment.received(
+        payment.from_quote(quote, facts, quote.created_at), facts, quote.created_at
+    )
+
+
+def _quote(number: int) -> Quote:
+    return Quote(
+        quote_id=_quote_id(number),
+        user_id=_user(number),
+        amount_minor=AMOUNT_MINOR,
+        currency="usd",
+        credits=CREDITS_BOUGHT,
+        package_id=None,
+        customer_id=None,
+        rule="rate",
+        fingerprint=f"{number:032x}",
+        payment_intent_id=stripe_events.stripe_id("pi", number),
+        created_at=instants.from_unix(stripe_events.CREATED + number),
+    )
+
+
+def _quote_id(number: int) -> str:
+    return f"{number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128:032x}"
+
+
+def _user(number: int) -> str:
+    return f"user-{number % USERS:04d}"
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

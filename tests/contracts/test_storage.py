@@ -1,0 +1,91 @@
+"""Every storage against the one contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from credit_payments.adapters.memory import MemoryStorage
+from credit_payments.adapters.sqlite import SqliteStorage
+from credit_payments.domain.records import Record
+from credit_payments.ports.storage import Reader, Storage, Transaction
+from credit_payments.testing.contracts import StorageContract
+
+R = TypeVar("R", bound=Record)
+
+
+class TestMemory(StorageContract):
+    @pytest.fixture
+    def storage(self) -> Iterator[Storage]:
+        storage = MemoryStorage()
+        yield storage
+        storage.close()
+
+
+class TestSqlite(StorageContract):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Iterator[Storage]:
+        storage = SqliteStorage(tmp_path / "credits.db")
+        yield storage
+        storage.close()
+
+
+class Reopening:
+    """Opens the file anew for each call: what one call wrote, the next reads from the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def _opened(self) -> Iterator[Storage]:
+        storage = SqliteStorage(self._path)
+        try:
+            yield storage
+        finally:
+            storage.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with self._opened() as storage, storage.transaction() as transaction:
+            yield transaction
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        with self._opened() as storage, storage.snapshot() as reader:
+            yield reader
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        with self._opened() as storage:
+            return storage.get(kind, key)
+
+    def page(
+        self,
+        kind: type[R],
+        where: Mapping[str, str | int],
+        *,
+        order: Sequence[str],
+        after: Sequence[str | int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[R]:
+        with self._opened() as storage:
+            return storage.page(
+                kind, where, order=order, after=after, limit=limit, descending=descending
+            )
+
+    def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
+        with self._opened() as storage:
+            yield from storage.scan(kind, order=order)
+
+    def close(self) -> None:
+        """Nothing stays open between two calls."""
+
+
+class TestSqliteReopened(StorageContract):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Iterator[Storage]:
+        yield Reopening(tmp_path / "credits.db")  # noqa: PT022 - as the contract has it

@@ -1,0 +1,193 @@
+"""What the contract cannot ask: files, other people's databases, and what SQLite is told."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from credit_payments.adapters import sqlite_schema as schema
+from credit_payments.adapters.sqlite import SqliteStorage
+from credit_payments.domain.records import RECORDS, FailedPayment, Wallet
+from credit_payments.errors import ConfigurationError, StorageUnavailable
+from credit_payments.ports.storage import Storage
+
+ADA = Wallet("ada", 1, 0, 0, "", "now")
+
+
+def put(storage: Storage, *rows: Wallet) -> None:
+    with storage.transaction() as transaction:
+        transaction.write(rows, [])
+
+
+def test_what_was_written_is_there_when_the_file_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "credits.db"
+    for number in range(3):
+        storage = SqliteStorage(path)
+        assert len(list(storage.scan(Wallet, order=("user_id",)))) == number
+        put(storage, Wallet(f"user{number}", 1, 0, 0, "", "now"))
+        storage.close()
+    assert {file.name for file in tmp_path.iterdir()} == {"credits.db"}
+
+
+def test_every_commit_is_synced(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "credits.db")
+    connection = storage._writer()
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    storage.close()
+
+
+def test_columns_are_strict_and_have_the_documented_names(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "credits.db")
+    connection = storage._writer()
+    for kind in RECORDS:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({kind.TABLE})")]
+        assert columns == list(kind.__struct_fields__)
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.execute("INSERT INTO wallets VALUES ('a', 'text', 0, 0, '', '')")
+    storage.close()
+
+
+def test_listings_are_answered_from_an_index(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "credits.db")
+    connection = storage._writer()
+    for kind in RECORDS:
+        for index in (*kind.INDEXES, *kind.UNIQUE):
+            statement = schema.select_page(kind, index[:1], index[1:], behind=True, descending=True)
+            values = ("", *("" for _ in index[1:]), 1)
+            plan = " ".join(
+                row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            )
+            assert "USING INDEX" in plan
+            assert "TEMP B-TREE" not in plan
+    storage.close()
+
+
+def test_loading_searches_by_key(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "credits.db")
+    for kind in RECORDS:
+        explain = f"EXPLAIN QUERY PLAN {schema.select_many(kind)}"
+        plan = " ".join(row[3] for row in storage._writer().execute(explain, ("[]",)))
+        assert f"SEARCH {kind.TABLE} USING INDEX" in plan
+    storage.close()
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be one" * 50])
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "credits.db"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        SqliteStorage(path)
+    assert caught.value.param == "database"
+    assert path.read_bytes() == content
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        SqliteStorage(tmp_path / "missing" / "credits.db")
+
+
+def test_a_database_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "credits.db"
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version={schema.VERSION + 1}")
+    connection.close()
+    with pytest.raises(ConfigurationError, match="version"):
+        SqliteStorage(path)
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    connection.close()
+
+
+def test_a_column_that_does_not_exist_never_reaches_a_statement(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "credits.db")
+    for where, order in (({"1=1; --": "x"}, ("user_id",)), ({}, ("user_id; --",))):
+        with pytest.raises(ValueError, match="no column"):
+            storage.page(Wallet, where, order=order, limit=1)
+    storage.close()
+
+
+def test_a_foreign_writer_that_holds_the_file_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "credits.db"
+    storage = SqliteStorage(path)
+    foreign = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    foreign.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.2, lambda: foreign.execute("ROLLBACK"))
+    release.start()
+    put(storage, ADA)
+    release.join()
+    foreign.close()
+    assert storage.get(Wallet, "ada") == ADA
+    storage.close()
+
+
+def test_a_foreign_writer_that_never_ends_makes_it_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("credit_payments.adapters.sqlite.BUSY_SECONDS_MAX", 0.1)
+    path = tmp_path / "credits.db"
+    storage = SqliteStorage(path)
+    foreign = sqlite3.connect(path, isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable):
+        put(storage, ADA)
+    assert storage.get(Wallet, "ada") is None  # readers are not held up
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    put(storage, ADA)
+    storage.close()
+
+
+def test_a_database_that_cannot_be_opened_any_more_is_unavailable(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    storage = SqliteStorage(folder / "credits.db")
+    storage.close()
+    (folder / "credits.db").unlink()
+    folder.rmdir()
+    with pytest.raises(StorageUnavailable):
+        storage.get(Wallet, "ada")
+    with pytest.raises(StorageUnavailable):
+        put(storage, ADA)
+    storage.close()
+
+
+def test_no_message_holds_a_value(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "credits.db")
+    put(storage, Wallet("secret person", 1, 0, 0, "", ""))
+    with pytest.raises(Exception, match="wallets") as caught:
+        put(storage, Wallet("secret person", 1, 0, 0, "", ""))
+    assert "secret" not in str(caught.value)
+    storage.close()
+
+
+def test_a_nul_character_in_free_text_comes_back(tmp_path: Path) -> None:
+    row = FailedPayment("pi_1:ch_1", "ada", "pi_1", "failed", "cut\x00here", None, "now")
+    storage = SqliteStorage(tmp_path / "credits.db")
+    with storage.transaction() as transaction:
+        transaction.write([row], [])
+    assert storage.get(FailedPayment, row.failure_id) == row
+    with storage.transaction() as transaction:
+        loaded = transaction.load([(FailedPayment, row.failure_id)])
+    assert loaded == {(FailedPayment, row.failure_id): row}
+    storage.close()
+
+
+def test_many_readers_at_once_leave_no_more_than_a_few_connections(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "credits.db")
+    put(storage, ADA)
+    start = threading.Barrier(32)
+
+    def read(_: int) -> Wallet | None:
+        with storage.snapshot() as reader:
+            start.wait(10)
+            return reader.get(Wallet, "ada")
+
+    with ThreadPoolExecutor(32) as pool:
+        assert list(pool.map(read, range(32), timeout=20)) == [ADA] * 32
+    assert len(storage._readers) <= 8
+    storage.close()

@@ -1,0 +1,130 @@
+"""What follows from a report about a payment."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+
+from credit_payments.domain import payment
+from credit_payments.domain.records import Payment, Quote
+from credit_payments.domain.stripe_facts import PaymentError, PaymentIntentFacts, Reference
+
+NOW = "2024-01-01T00:00:00.000000Z"
+QUOTE = Quote("quote_1", "ada", 1_000, "usd", 100, None, None, "rate", "f", None, NOW)
+OPEN = ("created", "requires_payment_method", "requires_action", "processing", "requires_capture")
+
+
+def facts(**given: Any) -> PaymentIntentFacts:
+    fields: dict[str, Any] = {
+        "id": "pi_1", "status": "succeeded", "amount": 1_000, "amount_received": 1_000,
+        "currency": "usd", "created": 1, "metadata": {"user_id": "ada"},
+    }  # fmt: skip
+    return PaymentIntentFacts(**{**fields, **given})
+
+
+PAYMENT: Payment = payment.from_quote(QUOTE, facts(), NOW)
+
+
+@pytest.mark.parametrize("status", [*OPEN, "canceled"])
+def test_success_outweighs_every_other_status_in_any_order(status: str) -> None:
+    assert payment.merge_status("succeeded", status) == "succeeded"
+    assert payment.merge_status(status, "succeeded") == "succeeded"
+
+
+@pytest.mark.parametrize("status", OPEN)
+def test_a_canceled_payment_does_not_open_again(status: str) -> None:
+    assert payment.merge_status("canceled", status) == "canceled"
+    assert payment.merge_status(status, "canceled") == "canceled"
+
+
+def test_among_open_states_the_latest_word_counts() -> None:
+    for known, reported in itertools.permutations(OPEN, 2):
+        assert payment.merge_status(known, reported) == reported
+
+
+def test_a_new_payment_knows_only_its_quote() -> None:
+    assert (PAYMENT.amount_minor, PAYMENT.currency, PAYMENT.credits) == (1_000, "usd", 100)
+    assert (PAYMENT.received_minor, PAYMENT.credited, PAYMENT.status) == (0, 0, "created")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amount_received": 999},
+        {"amount_received": 1_001},
+        {"currency": "eur"},
+        {"metadata": {"user_id": "eve"}},
+        {"metadata": {"user_id": ""}},
+        {"metadata": {"user_id": "ADA"}},
+    ],
+    ids=str,
+)
+def test_what_differs_from_the_quote_is_told(changes: dict[str, Any]) -> None:
+    assert payment.mismatch(PAYMENT, facts(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"currency": "USD"},
+        {"metadata": {}},
+        {"status": "processing", "amount_received": 0},
+        {"status": "requires_payment_method", "amount_received": 0},
+    ],
+    ids=str,
+)
+def test_what_agrees_with_the_quote_passes(changes: dict[str, Any]) -> None:
+    assert payment.mismatch(PAYMENT, facts(**changes)) is None
+
+
+def test_a_report_without_news_gives_the_same_object() -> None:
+    once = payment.received(PAYMENT, facts(), NOW)
+    assert (once.status, once.received_minor) == ("succeeded", 1_000)
+    assert payment.received(once, facts(), "later") is once
+    assert payment.received(once, facts(status="processing", amount_received=0), "later") is once
+
+
+@pytest.mark.parametrize(
+    ("changes", "attempt"),
+    [
+        ({"latest_charge": "ch_2"}, "ch_2"),
+        ({"latest_charge": Reference("ch_2")}, "ch_2"),
+        ({}, "uncharged"),
+    ],
+    ids=str,
+)
+def test_a_failed_attempt_is_named_after_its_charge(changes: dict[str, Any], attempt: str) -> None:
+    error = PaymentError("card_error", "card_declined", "lost_card", None)
+    told = facts(status="requires_payment_method", last_payment_error=error, **changes)
+    failure = payment.failure_of(told, "ada", NOW)
+    assert failure is not None
+    assert failure.failure_id == f"pi_1:{attempt}"
+    assert (failure.failure_reason, failure.decline_code) == ("card_declined", "lost_card")
+
+
+def test_a_payment_that_succeeded_tells_of_no_failure() -> None:
+    assert payment.failure_of(facts(last_payment_error=PaymentError()), "ada", NOW) is None
+    assert payment.failure_of(facts(status="processing"), "ada", NOW) is None
+
+
+@pytest.mark.parametrize(("currency", "usd"), [("usd", "10.00"), ("jpy", None)])
+def test_a_purchase_names_dollars_only_where_there_are_any(currency: str, usd: str | None) -> None:
+    paid = msgspec.structs.replace(PAYMENT, currency=currency, received_minor=1_000)
+    assert payment.purchase_of(paid, "txn_1", NOW).amount_usd == usd
+
+
+def test_what_is_kept_for_a_person_is_no_secret_and_nothing_personal() -> None:
+    told = facts(
+        client_secret="pi_1_secret_x",
+        customer="cus_1",
+        metadata={"user_id": "ada", "quote_id": "q", "email": "ada@example.com"},
+    )
+    kept = repr(payment.facts_to_keep(told))
+    assert "secret" not in kept
+    assert "example.com" not in kept
+    assert "'quote_id': 'q'" in kept
+    assert "secret" not in repr(told)

@@ -1,0 +1,103 @@
+"""A quote is kept once, and finds its intent whoever is faster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from credit_payments.domain.decision import Command, View
+from credit_payments.domain.quoting import KeepCustomer, KeepQuote, LinkIntent
+from credit_payments.domain.records import Key, Payment, Quote, Record, StripeCustomer
+from credit_payments.domain.stripe_facts import PaymentIntentFacts
+from credit_payments.errors import IdempotencyConflict
+
+NOW, LATER = "2024-01-01T00:00:00.000000Z", "2024-01-02T00:00:00.000000Z"
+QUOTE = Quote("quote_1", "ada", 1_000, "usd", 100, None, None, "rate", "f", None, "")
+FACTS = PaymentIntentFacts("pi_1", "requires_payment_method", 1_000, "usd", 1)
+
+
+class Table:
+    """Runs commands on rows, each on what those before it left."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Key, Record] = {}
+
+    def run(self, command: Command[Any], now: str = NOW) -> Any:
+        named: dict[Key, Record | None] = {key: self.rows.get(key) for key in iter(command.keys())}
+        named |= {key: self.rows.get(key) for key in command.keys_after(View(named))}
+        decision = command.decide(View(named), now)
+        for row in decision.changes:
+            self.rows[type(row), getattr(row, row.KEY)] = row
+        return decision.answer
+
+
+def test_a_quote_is_kept_with_its_instant_and_never_changed() -> None:
+    table = Table()
+    kept = table.run(KeepQuote(quote=QUOTE))
+    assert kept == msgspec.structs.replace(QUOTE, created_at=NOW)
+    dearer = msgspec.structs.replace(QUOTE, credits=50, rule="new price")
+    assert table.run(KeepQuote(quote=dearer), LATER) == kept
+
+
+def test_a_key_with_other_arguments_is_a_conflict() -> None:
+    table = Table()
+    table.run(KeepQuote(quote=QUOTE))
+    with pytest.raises(IdempotencyConflict) as caught:
+        table.run(KeepQuote(quote=msgspec.structs.replace(QUOTE, fingerprint="g")))
+    assert caught.value.param == "idempotency_key"
+
+
+def test_an_intent_is_linked_once() -> None:
+    table = Table()
+    table.run(KeepQuote(quote=QUOTE))
+    table.run(LinkIntent(quote_id="quote_1", facts=FACTS))
+    linked, paid = table.rows[Quote, "quote_1"], table.rows[Payment, "pi_1"]
+    assert isinstance(linked, Quote)
+    assert isinstance(paid, Payment)
+    assert (linked.payment_intent_id, paid.status) == ("pi_1", "requires_payment_method")
+    table.run(LinkIntent(quote_id="quote_1", facts=FACTS), LATER)
+    assert table.rows == {(Quote, "quote_1"): linked, (Payment, "pi_1"): paid}
+
+
+def test_what_a_faster_webhook_recorded_is_left_as_it_is() -> None:
+    table = Table()
+    table.run(KeepQuote(quote=QUOTE))
+    paid = Payment(
+        "pi_1",
+        "ada",
+        "quote_1",
+        "succeeded",
+        1_000,
+        "usd",
+        100,
+        1_000,
+        100,
+        0,
+        0,
+        "{}",
+        1,
+        NOW,
+        NOW,
+    )
+    table.rows[Payment, "pi_1"] = paid
+    table.run(LinkIntent(quote_id="quote_1", facts=FACTS), LATER)
+    assert table.rows[Payment, "pi_1"] is paid
+    linked = table.rows[Quote, "quote_1"]
+    assert isinstance(linked, Quote)
+    assert linked.payment_intent_id == "pi_1"
+
+
+def test_an_intent_without_a_quote_is_a_bug_of_the_caller() -> None:
+    with pytest.raises(LookupError, match="quote_1"):
+        Table().run(LinkIntent(quote_id="quote_1", facts=FACTS))
+
+
+def test_a_customer_stays_with_the_first_user() -> None:
+    table = Table()
+    table.run(KeepCustomer(customer_id="cus_1", user_id="ada"))
+    table.run(KeepCustomer(customer_id="cus_1", user_id="eve"), LATER)
+    assert table.rows == {
+        (StripeCustomer, "cus_1"): StripeCustomer("cus_1", "ada", None, None, NOW)
+    }

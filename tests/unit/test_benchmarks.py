@@ -1,0 +1,72 @@
+"""That the benchmarks run and report; how fast anything is depends on the machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROMISED = {
+    "read_against_sdk": 40,
+    "read_against_limit": 0.5,
+    "webhook_1_caller": 0.4,
+    "webhook_64_callers": 3,
+    "import": 60,
+}
+FOR_ORIENTATION = {"spend_1_caller", "spend_64_callers", "import_all", "import_connect"}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("databases")
+    done = run("--quick", "--json", "--folder", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == [], "the databases were left behind"
+    return dict(json.loads(done.stdout))
+
+
+def test_every_promise_has_a_row_with_its_target(report: dict[str, Any]) -> None:
+    targets = {row["name"]: row["target"] for row in report["rows"]}
+    assert targets == PROMISED | dict.fromkeys(FOR_ORIENTATION)
+
+
+def test_a_row_says_whether_its_target_was_met(report: dict[str, Any]) -> None:
+    for row in report["rows"]:
+        assert row["min"] <= row["median"] <= row["max"]
+        assert row["unit"] in {"times", "ms"}
+        reached = row["target"] is not None and (row["median"] >= row["target"]) == (
+            row["unit"] == "times"
+        )
+        assert row["met"] == (None if row["target"] is None else reached)
+
+
+def test_both_sides_of_a_comparison_are_given_in_absolute_numbers(report: dict[str, Any]) -> None:
+    for row in report["rows"]:
+        assert len(row["absolute"]) == 2
+        assert all(number > 0 for number in row["absolute"].values())
+
+
+def test_the_machine_is_described_without_naming_it(report: dict[str, Any]) -> None:
+    assert set(report["machine"]) == {"cpus", "system", "python", "sqlite", "stripe", "fsync_ms"}
+    assert str(Path.home()) not in json.dumps(report)
+    assert str(ROOT) not in json.dumps(report)
+
+
+def test_an_unknown_option_is_refused() -> None:
+    assert run("--fast").returncode == 2
