@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from benchmarks.measure import WrongResult
-from credit_payments.adapters.sqlite import CHECKPOINT_PAGES, SqliteStorage
+from credit_payments.adapters.sqlite import SqliteStorage
+from credit_payments.adapters.sqlite_connections import CHECKPOINT_PAGES
 from credit_payments.domain.records import RECORDS, Key, Record
 from credit_payments.ports.storage import Transaction
 

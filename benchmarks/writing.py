@@ -222,7 +222,7 @@ def _payment(quote: Quote) -> Payment:
         created=stripe_events.CREATED,
     )
     return payment.received(
-        payment.from_quote(quote, facts, quote.created_at), facts, quote.created_at
+        payment.from_quote(quote, facts, None, quote.created_at), facts, quote.created_at
     )
 
 

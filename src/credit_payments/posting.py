@@ -20,6 +20,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -33,6 +34,8 @@ from credit_payments.ports.storage import Storage, Transaction, WriteConflict
 
 A = TypeVar("A")
 
+STALL_SECONDS_MAX = 1.0
+"""How long a queue that somebody should lead may stand still before another takes the lead."""
 LOAD_PASSES_MAX = 4
 """How far a row may be from those that a command names: an event, its payment, its quote, the
 wallet."""
@@ -85,6 +88,8 @@ class PostingQueue:
         self._mutex = threading.Lock()
         self._waiting: deque[_Ticket[Any]] = deque()
         self._led = False
+        self._led_since = 0.0
+        self._running = False
         self._closed = False
         self._idle = threading.Condition(self._mutex)
 
@@ -98,17 +103,30 @@ class PostingQueue:
             CreditPaymentsError: whatever the command was rejected with.
         """
         ticket: _Ticket[A] = _Ticket(command)
+        try:
+            leads = self._enter(ticket)
+            while not ticket.done:
+                if leads or self._wait(ticket):
+                    self._lead(ticket)
+                leads = False
+        except BaseException:  # KeyboardInterrupt: this thread will be there for nobody
+            self._leave(ticket)
+            raise
+        return ticket.result()
+
+    def _enter(self, ticket: _Ticket[Any]) -> bool:
+        """Take a place in the queue; True when nobody leads, and this thread is to."""
         with self._mutex:
             if self._closed:
                 raise StorageUnavailable("The database queue is closed.")
             if len(self._waiting) >= self._commands_max:
                 raise QueueFull(f"{self._commands_max} writes wait already; try again.")
             self._waiting.append(ticket)
-            leads = not self._led
-            self._led = True
-        if leads or self._wait(ticket):
-            self._lead(ticket)
-        return ticket.result()
+            if self._led:
+                return False
+            self._led = ticket.leads = True
+            self._led_since = ticket.since
+            return True
 
     def health(self) -> QueueHealth:
         """How long the queue is now."""
@@ -126,54 +144,74 @@ class PostingQueue:
 
     def _wait(self, ticket: _Ticket[Any]) -> bool:
         """Wait for the answer; True when this thread is to lead instead."""
-        try:
-            if ticket.woken.acquire(timeout=self._wait_seconds_max):
-                return ticket.leads
-        except BaseException:  # KeyboardInterrupt: this thread will not be there to lead
-            self._give_up(ticket, lead_on=False)
-            raise
-        return self._give_up(ticket, lead_on=True)
+        deadline = ticket.since + self._wait_seconds_max
+        turn_seconds = min(STALL_SECONDS_MAX, self._wait_seconds_max)
+        while not ticket.woken.acquire(timeout=turn_seconds):
+            with self._mutex:
+                if ticket.done or ticket.leads:
+                    break
+                if self._is_stalled():
+                    ticket.leads = True
+                    self._led_since = time.monotonic()
+                    return True
+                if time.monotonic() >= deadline:
+                    self._give_up(ticket)
+                    break
+        return ticket.leads and not ticket.done
 
-    def _give_up(self, ticket: _Ticket[Any], *, lead_on: bool) -> bool:
-        """Stop waiting; True when the lead came in the last moment and is taken (`lead_on`)."""
+    def _is_stalled(self) -> bool:
+        """Whether the leader was lost before it could begin, or while it handed on.
+
+        An exception from a signal handler can end a thread between any two steps, also those that
+        are there to clean up after one.
+        """
+        return not self._running and time.monotonic() - self._led_since > STALL_SECONDS_MAX
+
+    def _give_up(self, ticket: _Ticket[Any]) -> None:
+        """Answer a caller who waited too long, with the mutex held."""
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+            ticket.fail(QueueFull("The write waited too long for its turn; try again."))
+        else:
+            ticket.fail(StorageUnavailable("The database did not answer in time."))
+
+    def _leave(self, ticket: _Ticket[Any]) -> None:
+        """Leave the queue without an answer, and the lead to somebody else."""
         successor = None
         with self._mutex:
-            if ticket.leads and lead_on:
-                return True
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-                ticket.fail(QueueFull("The write waited too long for its turn; try again."))
-            elif not ticket.done:
-                ticket.fail(StorageUnavailable("The database did not answer in time."))
             if ticket.leads:
                 successor = self._hand_on()
         if successor is not None:
             successor.woken.release()
-        return False
 
     def _hand_on(self) -> _Ticket[Any] | None:
         """Name the next leader, with the mutex held; the caller wakes it."""
+        self._running = False
         if not self._waiting:
             self._led = False
             self._idle.notify_all()
             return None
         successor = self._waiting[0]
         successor.leads = True
+        self._led_since = time.monotonic()
         return successor
 
     def _lead(self, own: _Ticket[Any]) -> None:
-        """Run one batch, in which the leader's own command is the first, and hand on."""
+        """Run one batch, the commands that have waited longest, and hand on."""
         with self._mutex:
             size = min(len(self._waiting), self._batch_max)
             batch = [self._waiting.popleft() for _ in range(size)]
+            self._running = True
         try:
             self._run(batch, time.monotonic() + self._wait_seconds_max / 2)
         finally:
-            # Whatever ended the run, a KeyboardInterrupt in this thread included: nobody is left
-            # waiting. Commands without an answer go back to the head of the queue, which is safe
-            # even after a commit, because their effects are keyed.
+            # Whatever ended the run, nobody is left waiting. Commands without an answer go back
+            # to the head of the queue, which is safe even after a commit: their effects are keyed.
             others = [ticket for ticket in batch if ticket is not own]
             with self._mutex:
+                own.leads = False
                 self._waiting.extendleft(t for t in reversed(others) if not t.done)
                 successor = self._hand_on()
             if successor is not None:
@@ -188,7 +226,8 @@ class PostingQueue:
             return
         if len(batch) == 1 or time.monotonic() >= deadline:
             for ticket in batch:
-                ticket.fail(error)
+                # Each caller's own: raising one error in many threads would mix up their traces.
+                ticket.fail(copy(error))
             return
         middle = len(batch) // 2
         self._run(batch[:middle], deadline)

@@ -74,6 +74,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         quote_id = self.facts.metadata.get("quote_id")
         if known is None and quote_id:
             yield Quote, quote_id
+            yield Incident, payment.refunds_incident(self.facts.id)
             known = self._payment_from_quote(view, "")
         if known is not None:
             yield Wallet, known.user_id
@@ -98,6 +99,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         changes += self._new_failure(view, known.user_id, now)
         outcome: Outcome = "applied" if changes or settled is not known else "duplicate"
         changes += _closed_incident(view, self._incident_id())
+        changes += _closed_incident(view, payment.refunds_incident(self.facts.id))
         changes += _handled(view, self.messenger, self.facts.id, outcome, now)
         if settled is not view.get(Payment, self.facts.id):
             changes.append(settled)
@@ -110,7 +112,8 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         """The payment that was about to be recorded when its process died."""
         quote_id = self.facts.metadata.get("quote_id")
         quote = view.peek(Quote, quote_id) if quote_id else None
-        return payment.from_quote(quote, self.facts, now) if quote else None
+        filed = view.peek(Incident, payment.refunds_incident(self.facts.id))
+        return payment.from_quote(quote, self.facts, filed, now) if quote else None
 
     def _problem(self, view: View, known: Payment) -> str | None:
         """Why a person must look at it before any credit is posted."""
@@ -142,7 +145,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         self, view: View, known: Payment | None, reason: str, now: str
     ) -> Decision[Settlement]:
         """File it where a person will find it; no money is guessed about."""
-        stored = payment.facts_to_keep(self.facts)
+        stored = msgspec.json.encode(payment.facts_to_keep(self.facts)).decode()
         return _file(
             view, self._incident_id(), self.facts.id, self.messenger, reason, stored, known, now
         )
@@ -173,8 +176,9 @@ class ReportRefund(msgspec.Struct, frozen=True, kw_only=True):
         if _is_done(view, self.messenger):
             return Decision(Settlement(outcome="duplicate", payment=known))
         if known is None:
-            reason = "a refund of a payment that is not known"
-            stored = msgspec.structs.asdict(self.facts)
+            reason = "a refund of a payment that is not recorded"
+            filed = view.get(Incident, self._incident_id())
+            stored = reversal.merge_refund(filed.facts if filed else "{}", self.facts)
             return _file(
                 view, self._incident_id(), self.facts.id, self.messenger, reason, stored, None, now
             )
@@ -190,7 +194,7 @@ class ReportRefund(msgspec.Struct, frozen=True, kw_only=True):
         return Decision(Settlement(outcome=outcome, payment=settled), changes)
 
     def _incident_id(self) -> str:
-        return f"refund:{self.facts.id}"
+        return payment.refunds_incident(self.payment_intent_id)
 
 
 class ReportDispute(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,7 +310,7 @@ def _file(
     subject: str,
     messenger: Messenger | None,
     reason: str,
-    facts: dict[str, object],
+    facts: str,
     known: Payment | None,
     now: str,
 ) -> Decision[Settlement]:
@@ -316,7 +320,7 @@ def _file(
         status="open",
         reason=reason,
         event_id=messenger.event_id if messenger else None,
-        facts=msgspec.json.encode(facts).decode(),
+        facts=facts,
         created_at=earlier.created_at if earlier else now,
     )
     changes = [incident, *_handled(view, messenger, subject, "quarantined", now)]

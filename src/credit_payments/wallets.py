@@ -140,8 +140,11 @@ def _metadata_text(metadata: Mapping[str, object] | None) -> str | None:
         raise InvalidRequest("metadata must be a mapping", param="metadata")
     try:
         text = msgspec.json.encode(dict(metadata), order="deterministic")
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise InvalidRequest("metadata must be what JSON can hold", param="metadata") from error
+        kept_whole = msgspec.json.decode(text) == dict(metadata)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        kept_whole = False
+    if not kept_whole:  # NaN, for one, would come back as null
+        raise InvalidRequest("metadata must be what JSON can hold", param="metadata")
     if len(text) > METADATA_BYTES_MAX:
         raise InvalidRequest(
             f"metadata must be at most {METADATA_BYTES_MAX} bytes of JSON", param="metadata"

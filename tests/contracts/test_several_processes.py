@@ -69,9 +69,6 @@ def test_processes_that_post_to_the_same_wallets_lose_and_double_nothing(tmp_pat
         assert balances == [ROUNDS * (PROCESSES + 1) // 3] * 3
 
 
-@pytest.mark.xfail(
-    strict=False, reason="switching a new file to WAL answers `locked` without waiting"
-)
 def test_processes_may_start_at_once_on_a_database_that_does_not_exist_yet(
     tmp_path: Path,
 ) -> None:
@@ -172,14 +169,10 @@ with cp.connect(database=f"sqlite:///{sys.argv[1]}") as again:
         pytest.param(
             PARENT_CLOSES_FIRST,
             id="parent closes first",
-            marks=pytest.mark.xfail(reason="the parent removes the log under the child's commits"),
         ),
         pytest.param(
             FORK_WHILE_THREADS_WRITE,
             id="fork while threads write",
-            marks=pytest.mark.xfail(
-                reason="the child inherits SQLite's table of locks, and waits for ever", run=False
-            ),
         ),
     ],
 )

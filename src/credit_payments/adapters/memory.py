@@ -19,41 +19,41 @@ Tables = dict[type[Record], dict[str, Record]]
 _Unique = tuple[type[Record], tuple[str, ...], tuple[Any, ...]]
 
 LOCK_SECONDS_MAX = 5.0
+_CLOSED = "The storage was closed."
 
 
 class MemoryStorage:
     """Keeps the storage port's promises except durability.
 
-    One transaction at a time, on copies of the tables it changes; committing swaps them in, so
-    that readers always see whole transactions.
+    One transaction at a time; what it writes is kept aside and put in when it commits, so that
+    readers always see whole transactions.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._closed = False
         self._rows = _Rows({kind: {} for kind in RECORDS})
         self._unique: set[_Unique] = set()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See the port."""
-        if not self._lock.acquire(timeout=LOCK_SECONDS_MAX):
-            raise StorageUnavailable("Another transaction holds the memory for too long.")
-        try:
+        with self._locked():
             changes = _MemoryTransaction(self._rows, self._unique)
             yield changes
             changes.commit()
-        finally:
-            self._lock.release()
 
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
         """See the port."""
-        with self._lock:
+        with self._locked():
             tables = {kind: dict(rows) for kind, rows in self._rows.tables.items()}
         yield _Rows(tables)
 
     def get(self, kind: type[R], key: str) -> R | None:
         """See the port."""
+        if self._closed:
+            raise StorageUnavailable(_CLOSED)
         return self._rows.get(kind, key)
 
     def page(
@@ -67,19 +67,31 @@ class MemoryStorage:
         descending: bool = False,
     ) -> list[R]:
         """See the port."""
-        with self._lock:
+        with self._locked():
             return self._rows.page(
                 kind, where, order=order, after=after, limit=limit, descending=descending
             )
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""
-        with self._lock:
+        with self._locked():
             rows = list(self._rows.scan(kind, order=order))
         return iter(rows)
 
     def close(self) -> None:
-        """See the port; the rows stay until the storage itself is gone."""
+        """See the port."""
+        self._closed = True
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=LOCK_SECONDS_MAX):
+            raise StorageUnavailable("Another transaction holds the memory for too long.")
+        try:
+            if self._closed:
+                raise StorageUnavailable(_CLOSED)
+            yield
+        finally:
+            self._lock.release()
 
 
 class _Rows:

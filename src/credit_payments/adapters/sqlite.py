@@ -8,9 +8,7 @@ its end that what it read has changed. Columns are text and integers; there are 
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -22,6 +20,7 @@ from typing import TypeVar
 import msgspec
 
 from credit_payments.adapters import sqlite_schema as schema
+from credit_payments.adapters.sqlite_connections import Connections
 from credit_payments.domain.records import Key, Record
 from credit_payments.errors import ConfigurationError, CreditPaymentsError, StorageUnavailable
 from credit_payments.ports.storage import Reader, Transaction, WriteConflict
@@ -29,12 +28,8 @@ from credit_payments.ports.storage import Reader, Transaction, WriteConflict
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
-BUSY_SECONDS_MAX = 5.0
-CHECKPOINT_PAGES = 4_000
-"""How far the log grows (16 MB) before it is copied into the database: group commits write many
-pages, and a checkpoint after each few of them would cost more than the commits."""
-IDLE_READERS_MAX = 8
 ROWS_PER_STATEMENT = 64
+_TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
 
 class SqliteStorage:
@@ -49,10 +44,10 @@ class SqliteStorage:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = str(path)
-        self._reset()
+        self._connections = Connections(str(path))
         try:
-            schema.create(self._writer())
+            with self._connections.writer() as connection:
+                schema.create(connection)
         except sqlite3.Error as error:
             self.close()
             raise ConfigurationError(
@@ -62,77 +57,22 @@ class SqliteStorage:
             self.close()
             raise
 
-    def _reset(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._write_connection: sqlite3.Connection | None = None
-        self._readers: list[sqlite3.Connection] = []
-
-    def _after_fork(self) -> None:
-        """Connections of the parent are left alone: closing them here could break its locks."""
-        if self._process != os.getpid():
-            _inherited.extend([self._write_connection, *self._readers])
-            self._reset()
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path,
-            timeout=BUSY_SECONDS_MAX,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        return connection
-
-    def _writer(self) -> sqlite3.Connection:
-        if self._write_connection is None:
-            self._write_connection = self._connect()
-        return self._write_connection
-
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See the port."""
-        self._after_fork()
-        if not self._lock.acquire(timeout=BUSY_SECONDS_MAX):
-            raise StorageUnavailable("Another transaction holds the database for too long.")
-        try:
-            with _translated():
-                connection = self._writer()
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield _SqliteTransaction(connection)
-                    connection.execute("COMMIT")
-                finally:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-        finally:
-            self._lock.release()
-
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for each concurrent read; readers never wait for the writer."""
-        self._after_fork()
-        try:
-            connection = self._readers.pop()
-        except IndexError:
-            with _translated():
-                connection = self._connect()
-        try:
-            with _translated():
-                yield connection
-        finally:
-            if len(self._readers) < IDLE_READERS_MAX:
-                self._readers.append(connection)
-            else:
-                connection.close()
+        with _translated(), self._connections.writer() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield _SqliteTransaction(connection)
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
         """See the port."""
-        with self._reader() as connection:
+        with _translated(), self._connections.reader() as connection:
             connection.execute("BEGIN")
             try:
                 yield _Rows(connection)
@@ -141,7 +81,7 @@ class SqliteStorage:
 
     def get(self, kind: type[R], key: str) -> R | None:
         """See the port."""
-        with self._reader() as connection:
+        with _translated(), self._connections.reader() as connection:
             return _Rows(connection).get(kind, key)
 
     def page(
@@ -155,25 +95,19 @@ class SqliteStorage:
         descending: bool = False,
     ) -> list[R]:
         """See the port."""
-        with self._reader() as connection:
+        with _translated(), self._connections.reader() as connection:
             return _Rows(connection).page(
                 kind, where, order=order, after=after, limit=limit, descending=descending
             )
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""
-        with self._reader() as connection:
+        with _translated(), self._connections.reader() as connection:
             yield from _Rows(connection).scan(kind, order=order)
 
     def close(self) -> None:
         """See the port."""
-        self._after_fork()
-        with self._lock:
-            if self._write_connection is not None:
-                self._write_connection.close()
-                self._write_connection = None
-            while self._readers:
-                self._readers.pop().close()
+        self._connections.close()
 
 
 class _Rows:
@@ -264,10 +198,9 @@ def _translated() -> Iterator[None]:
     except CreditPaymentsError:
         raise
     except sqlite3.IntegrityError as error:
-        raise WriteConflict(str(error)) from error
+        if error.sqlite_errorcode in _TAKEN:
+            raise WriteConflict(str(error)) from error
+        raise CreditPaymentsError(f"SQLite refused a row: {error}", code="row_refused") from error
     except sqlite3.Error as error:
         # Locked, disk full, I/O error: the message is SQLite's own and holds no values.
         raise StorageUnavailable(f"The SQLite database failed: {error}") from error
-
-
-_inherited: list[sqlite3.Connection | None] = []

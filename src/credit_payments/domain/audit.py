@@ -83,6 +83,7 @@ class _Walk:
         self._totals = totals
         self._available = self._debt = self._sequence = 0
         self._head = ledger.GENESIS
+        self._at = ""
 
     def step(self, entry: Entry) -> Iterator[Problem]:
         """Check one entry against those before it, then go on from what it says."""
@@ -112,7 +113,7 @@ class _Walk:
                 yield Problem(
                     user_id=self._user_id, transaction_id=entry.transaction_id, message=message
                 )
-        self._sequence, self._head = entry.sequence, entry.hash
+        self._sequence, self._head, self._at = entry.sequence, entry.hash, entry.created_at
         self._available, self._debt = entry.balance_after, entry.debt_after
 
     def compare(self, wallet: Wallet | None) -> Iterator[Problem]:
@@ -121,7 +122,11 @@ class _Walk:
             message = "entries without a wallet"
         elif (wallet.available, wallet.debt) != (self._available, self._debt):
             message = "the wallet's balance is not what its entries sum to"
-        elif (wallet.entries, wallet.head) != (self._sequence, self._head):
+        elif (wallet.entries, wallet.head, wallet.updated_at) != (
+            self._sequence,
+            self._head,
+            self._at,
+        ):
             message = "the wallet's last entry is not the last one there"
         else:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from credit_payments.domain import money
-from credit_payments.domain.records import FailedPayment, Payment, Purchase, Quote
+from credit_payments.domain.records import FailedPayment, Incident, Payment, Purchase, Quote
 from credit_payments.domain.stripe_facts import PaymentIntentFacts, ref_id
 
 SUCCEEDED = "succeeded"
@@ -31,8 +31,15 @@ def merge_status(known: str, reported: str) -> str:
     return known if _FINAL.get(known, 0) > _FINAL.get(reported, 0) else reported
 
 
-def from_quote(quote: Quote, facts: PaymentIntentFacts, now: str) -> Payment:
-    """The payment of an intent that was created for a quote."""
+def refunds_incident(payment_intent_id: str) -> str:
+    """Under what name refunds are filed that came before their payment was recorded."""
+    return f"refunds:{payment_intent_id}"
+
+
+def from_quote(
+    quote: Quote, facts: PaymentIntentFacts, filed: Incident | None, now: str
+) -> Payment:
+    """The payment of an intent that was created for a quote, with the refunds filed for it."""
     return Payment(
         payment_intent_id=facts.id,
         user_id=quote.user_id,
@@ -45,7 +52,7 @@ def from_quote(quote: Quote, facts: PaymentIntentFacts, now: str) -> Payment:
         credited=0,
         reversed_credits=0,
         reversals=0,
-        refunds="{}",
+        refunds=filed.facts if filed else "{}",
         stripe_created=facts.created,
         created_at=now,
         updated_at=now,
@@ -75,10 +82,15 @@ def failure_of(facts: PaymentIntentFacts, user_id: str, now: str) -> FailedPayme
         user_id=user_id,
         payment_intent_id=facts.id,
         status="failed",
-        failure_reason=error.message or error.code or error.type,
+        failure_reason=_one_line(error.message or error.code or error.type),
         decline_code=error.decline_code,
         created_at=now,
     )
+
+
+def _one_line(text: str) -> str:
+    """Text from outside, fit for every database: no control characters, not endless."""
+    return "".join(char if char.isprintable() else " " for char in text[:500])
 
 
 def purchase_of(payment: Payment, transaction_id: str, now: str) -> Purchase:

@@ -9,7 +9,7 @@ import msgspec
 from credit_payments.domain import ids, ledger, money, payment
 from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.decision import Decision, View
-from credit_payments.domain.records import Key, Payment, Quote, StripeCustomer
+from credit_payments.domain.records import Incident, Key, Payment, Quote, StripeCustomer
 from credit_payments.domain.stripe_facts import PaymentIntentFacts
 from credit_payments.errors import IdempotencyConflict, InvalidAmount
 
@@ -108,6 +108,7 @@ class LinkIntent(msgspec.Struct, frozen=True, kw_only=True):
         """The quote and the payment."""
         yield Quote, self.quote_id
         yield Payment, self.facts.id
+        yield Incident, payment.refunds_incident(self.facts.id)
 
     def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
         """Nothing more."""
@@ -122,8 +123,12 @@ class LinkIntent(msgspec.Struct, frozen=True, kw_only=True):
         known = view.get(Payment, self.facts.id)
         if known is not None:
             return Decision(None, () if quote == linked else (linked,))
-        created = payment.received(payment.from_quote(quote, self.facts, now), self.facts, now)
-        return Decision(None, (linked, created))
+        filed = view.get(Incident, payment.refunds_incident(self.facts.id))
+        created = payment.from_quote(quote, self.facts, filed, now)
+        changes = (linked, payment.received(created, self.facts, now))
+        if filed is None:
+            return Decision(None, changes)
+        return Decision(None, (*changes, msgspec.structs.replace(filed, status="resolved")))
 
 
 class KeepCustomer(msgspec.Struct, frozen=True, kw_only=True):

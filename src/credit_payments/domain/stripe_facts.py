@@ -7,7 +7,7 @@ skipped unread, personal data included.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -17,13 +17,25 @@ Seconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 """An instant in Unix seconds, up to the year 9999."""
 
 
+def _id(*prefixes: str) -> Any:
+    pattern = rf"^(?:{'|'.join(prefixes)})_[A-Za-z0-9_]{{1,240}}$"
+    return msgspec.Meta(pattern=pattern, max_length=255)
+
+
+AnyId: TypeAlias = Annotated[str, _id("[a-z]{2,8}")]
+PaymentIntentId: TypeAlias = Annotated[str, _id("pi")]
+RefundId: TypeAlias = Annotated[str, _id("re", "pyr")]
+DisputeId: TypeAlias = Annotated[str, _id("dp", "du", "pdp")]
+CustomerId: TypeAlias = Annotated[str, _id("cus")]
+
+
 class Reference(msgspec.Struct, frozen=True):
     """An expanded object of which only the id matters."""
 
-    id: str
+    id: AnyId
 
 
-Ref: TypeAlias = str | Reference | None
+Ref: TypeAlias = AnyId | Reference | None
 
 
 def ref_id(ref: Ref) -> str | None:
@@ -48,7 +60,7 @@ class PaymentError(msgspec.Struct, frozen=True):
 class PaymentIntentFacts(msgspec.Struct, frozen=True):
     """https://docs.stripe.com/api/payment_intents/object; amounts in minor units."""
 
-    id: str
+    id: PaymentIntentId
     status: str
     amount: Minor
     currency: str
@@ -69,7 +81,7 @@ class PaymentIntentFacts(msgspec.Struct, frozen=True):
 class RefundFacts(msgspec.Struct, frozen=True):
     """https://docs.stripe.com/api/refunds/object; `amount` in minor units."""
 
-    id: str
+    id: RefundId
     amount: Minor
     currency: str
     status: str | None = None
@@ -81,7 +93,7 @@ class RefundFacts(msgspec.Struct, frozen=True):
 class DisputeFacts(msgspec.Struct, frozen=True):
     """https://docs.stripe.com/api/disputes/object; `amount` in minor units."""
 
-    id: str
+    id: DisputeId
     amount: Minor
     currency: str
     reason: str
@@ -94,7 +106,7 @@ class DisputeFacts(msgspec.Struct, frozen=True):
 class CustomerFacts(msgspec.Struct, frozen=True):
     """https://docs.stripe.com/api/customers/object."""
 
-    id: str
+    id: CustomerId
     created: Seconds = 0
     email: str | None = None
     name: str | None = None
@@ -118,7 +130,7 @@ class CardFacts(msgspec.Struct, frozen=True):
 class PaymentMethodFacts(msgspec.Struct, frozen=True):
     """https://docs.stripe.com/api/payment_methods/object."""
 
-    id: str
+    id: AnyId
     type: str
     created: Seconds
     customer: Ref = None

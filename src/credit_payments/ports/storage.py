@@ -59,7 +59,8 @@ class Transaction(Protocol):
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         """Add new rows and replace loaded ones, in bulk.
 
-        A key (or a `UNIQUE` of the kind) that exists already raises `WriteConflict`.
+        A key (or a `UNIQUE` of the kind) that exists already raises `WriteConflict`. Updates are
+        of rows that this transaction has loaded, and change their `MUTABLE` fields only.
         """
         ...
 
@@ -86,5 +87,5 @@ class Storage(Reader, Protocol):
         ...
 
     def close(self) -> None:
-        """Release the connections; safe to call twice."""
+        """Release the connections; safe to call twice. Any use after it: `StorageUnavailable`."""
         ...

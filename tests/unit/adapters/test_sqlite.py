@@ -23,6 +23,11 @@ def put(storage: Storage, *rows: Wallet) -> None:
         transaction.write(rows, [])
 
 
+def _connection(storage: SqliteStorage) -> sqlite3.Connection:
+    with storage._connections.writer() as connection:
+        return connection
+
+
 def test_what_was_written_is_there_when_the_file_is_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "credits.db"
     for number in range(3):
@@ -35,7 +40,7 @@ def test_what_was_written_is_there_when_the_file_is_opened_again(tmp_path: Path)
 
 def test_every_commit_is_synced(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "credits.db")
-    connection = storage._writer()
+    connection = _connection(storage)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
     storage.close()
@@ -43,7 +48,7 @@ def test_every_commit_is_synced(tmp_path: Path) -> None:
 
 def test_columns_are_strict_and_have_the_documented_names(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "credits.db")
-    connection = storage._writer()
+    connection = _connection(storage)
     for kind in RECORDS:
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({kind.TABLE})")]
         assert columns == list(kind.__struct_fields__)
@@ -54,7 +59,7 @@ def test_columns_are_strict_and_have_the_documented_names(tmp_path: Path) -> Non
 
 def test_listings_are_answered_from_an_index(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "credits.db")
-    connection = storage._writer()
+    connection = _connection(storage)
     for kind in RECORDS:
         for index in (*kind.INDEXES, *kind.UNIQUE):
             statement = schema.select_page(kind, index[:1], index[1:], behind=True, descending=True)
@@ -71,7 +76,7 @@ def test_loading_searches_by_key(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "credits.db")
     for kind in RECORDS:
         explain = f"EXPLAIN QUERY PLAN {schema.select_many(kind)}"
-        plan = " ".join(row[3] for row in storage._writer().execute(explain, ("[]",)))
+        plan = " ".join(row[3] for row in _connection(storage).execute(explain, ("[]",)))
         assert f"SEARCH {kind.TABLE} USING INDEX" in plan
     storage.close()
 
@@ -128,7 +133,7 @@ def test_a_foreign_writer_that_holds_the_file_is_waited_for(tmp_path: Path) -> N
 def test_a_foreign_writer_that_never_ends_makes_it_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("credit_payments.adapters.sqlite.BUSY_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("credit_payments.adapters.sqlite_connections.BUSY_SECONDS_MAX", 0.1)
     path = tmp_path / "credits.db"
     storage = SqliteStorage(path)
     foreign = sqlite3.connect(path, isolation_level=None)
@@ -189,5 +194,5 @@ def test_many_readers_at_once_leave_no_more_than_a_few_connections(tmp_path: Pat
 
     with ThreadPoolExecutor(32) as pool:
         assert list(pool.map(read, range(32), timeout=20)) == [ADA] * 32
-    assert len(storage._readers) <= 8
+    assert len(storage._connections._idle_readers) <= 8
     storage.close()

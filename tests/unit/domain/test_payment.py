@@ -25,7 +25,7 @@ def facts(**given: Any) -> PaymentIntentFacts:
     return PaymentIntentFacts(**{**fields, **given})
 
 
-PAYMENT: Payment = payment.from_quote(QUOTE, facts(), NOW)
+PAYMENT: Payment = payment.from_quote(QUOTE, facts(), None, NOW)
 
 
 @pytest.mark.parametrize("status", [*OPEN, "canceled"])

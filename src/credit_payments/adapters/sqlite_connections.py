@@ -1,0 +1,169 @@
+"""The connections of one process to one SQLite file, and what a fork means for them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from credit_payments.errors import StorageUnavailable
+
+BUSY_SECONDS_MAX = 5.0
+CHECKPOINT_PAGES = 4_000
+"""How far the log grows (16 MB) before it is copied into the database: group commits write many
+pages, and a checkpoint after each few of them would cost more than the commits."""
+IDLE_READERS_MAX = 8
+
+
+class Connections:
+    """One connection to write with, and a few idle ones to read with.
+
+    None of them lives across a fork: SQLite keeps the locks of a file in a table of the process,
+    and a child inherits that table but not the locks. It would write without any, while the
+    parent, closing as if it were alone, removes the log under the child's commits
+    (https://www.sqlite.org/howtocorrupt.html, section 2.6). So they are closed before a fork, as
+    soon as what runs has ended, and opened again by whoever needs them.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._closed = False
+        self._writing = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._reads = 0
+        self._forks = False
+        self._changed = threading.Condition()
+        _all.add(self)
+
+    @contextmanager
+    def writer(self) -> Iterator[sqlite3.Connection]:
+        """The one connection that writes, for one thread at a time."""
+        if not self._writing.acquire(timeout=BUSY_SECONDS_MAX):
+            raise StorageUnavailable("Another transaction holds the database for too long.")
+        try:
+            self._check_open()
+            if self._writer is None:
+                self._writer = self._open()
+            yield self._writer
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for each concurrent read: readers never wait for the writer."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._forks, timeout=2 * BUSY_SECONDS_MAX)
+            self._check_open()
+            self._reads += 1
+            idle = self._idle_readers.pop() if self._idle_readers else None
+        try:
+            connection = self._open() if idle is None else idle
+            try:
+                yield connection
+            finally:
+                self._put_back(connection)
+        finally:
+            with self._changed:
+                self._reads -= 1
+                self._changed.notify_all()
+
+    def _put_back(self, connection: sqlite3.Connection) -> None:
+        with self._changed:
+            if not self._closed and len(self._idle_readers) < IDLE_READERS_MAX:
+                self._idle_readers.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close them all, for good."""
+        with self._writing, self._changed:
+            self._closed = True
+            self._close_all()
+
+    def before_fork(self) -> bool:
+        """Wait for what runs, then close; whether the writer's lock is held until after."""
+        with self._changed:
+            self._forks = True
+            quiet = self._changed.wait_for(lambda: not self._reads, timeout=BUSY_SECONDS_MAX)
+        locked = self._writing.acquire(timeout=BUSY_SECONDS_MAX)
+        if quiet and locked:
+            self._close_all()
+        return locked
+
+    def after_fork(self, *, locked: bool) -> None:
+        """Go on, in the parent and in the child."""
+        with self._changed:
+            self._forks = False
+            self._changed.notify_all()
+        if locked:
+            self._writing.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageUnavailable("The database was closed.")
+
+    def _close_all(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        while self._idle_readers:
+            self._idle_readers.pop().close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path,
+            timeout=BUSY_SECONDS_MAX,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        try:
+            _use_wal(connection)
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Two processes that switch a new file at once are told `locked` without the usual wait."""
+    deadline = time.monotonic() + BUSY_SECONDS_MAX
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+_all: weakref.WeakSet[Connections] = weakref.WeakSet()
+_fork_turn = threading.Lock()
+_forking: list[tuple[Connections, bool]] = []
+
+
+def _before_fork() -> None:
+    _fork_turn.acquire()
+    _forking.extend([(connections, connections.before_fork()) for connections in list(_all)])
+
+
+def _after_fork() -> None:
+    while _forking:
+        connections, locked = _forking.pop()
+        connections.after_fork(locked=locked)
+    _fork_turn.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
