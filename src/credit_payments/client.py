@@ -37,7 +37,7 @@ from credit_payments.settlement import ReportPayment, ReportRefund
 REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 """https://docs.stripe.com/api/refunds/create#create_refund-reason"""
 
-_PURCHASES_ORDER = ("created_at", "payment_intent_id")
+_PURCHASES_ORDER = ("sequence",)
 _EMAIL = re.compile(r"[^@\s]{1,256}@[^@\s]{1,255}")
 _PHONE_CHARACTERS_MAX = 20
 _NAME_CHARACTERS_MAX = 256
@@ -292,7 +292,7 @@ class PaymentsClient:
             Purchase,
             {"user_id": user_id},
             order=_PURCHASES_ORDER,
-            after=cursors.decode(cursor, [str, str]),
+            after=cursors.decode(cursor, [int]),
             limit=limit + 1,
             descending=True,
         )

@@ -246,7 +246,7 @@ def _credit(view: View, paid: Payment, now: str) -> tuple[Payment, list[Record]]
     )
     wallet, entry = ledger.add(view.get(Wallet, paid.user_id), paid.credits, effect)
     settled = msgspec.structs.replace(paid, credited=paid.credits, updated_at=now)
-    changes: list[Record] = [entry, payment.purchase_of(settled, entry.transaction_id, now)]
+    changes: list[Record] = [entry, payment.purchase_of(settled, entry, now)]
     reversed_wallet = None
     if paid.refunds != "{}":
         settled, reversed_wallet, entries = _reverse(wallet, settled, now)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from credit_payments.domain import events, instants, signature, values
-from credit_payments.domain.stripe_facts import (
-    PaymentIntentFacts,
-    RefundFacts,
-    ref_id,
-)
+from credit_payments.domain.stripe_facts import DisputeFacts, PaymentIntentFacts, ref_id
 from credit_payments.errors import InvalidPayload, NotConfigured
 from credit_payments.ports.clock import Clock
 from credit_payments.posting import PostingQueue
@@ -63,23 +59,20 @@ class WebhookProcessor:
             InvalidPayload: signed, but no event that can be read; nothing is kept.
             TryAgain: the database is busy or down; Stripe will deliver again.
         """
-        envelope = self.verify(body, signature_header)
-        facts = events.read_facts(envelope)
-        if facts is None:
-            return values.Delivery(event_id=envelope.id, type=envelope.type, outcome="ignored")
-        command = _command(envelope, facts)
+        event = self.verify(body, signature_header)
+        command = _command(event)
         if command is None:
-            return values.Delivery(event_id=envelope.id, type=envelope.type, outcome="ignored")
+            return values.Delivery(event_id=event.id, type=event.type, outcome="ignored")
         settlement = self._queue.submit(command)
         return values.Delivery(
-            event_id=envelope.id,
-            type=envelope.type,
+            event_id=event.id,
+            type=event.type,
             outcome=settlement.outcome,
             reason=settlement.reason,
         )
 
-    def verify(self, body: bytes, signature_header: str) -> events.Envelope:
-        """Only check the signature and read the envelope.
+    def verify(self, body: bytes, signature_header: str) -> events.Event:
+        """Only check the signature and read the event.
 
         Raises:
             NotConfigured: there is no webhook secret.
@@ -99,20 +92,19 @@ class WebhookProcessor:
             now_seconds=self._clock.now().timestamp(),
             tolerance_seconds=self._tolerance_seconds,
         )
-        return events.read_envelope(body)
+        return events.read_event(body)
 
 
-def _command(
-    envelope: events.Envelope, facts: events.Facts
-) -> ReportPayment | ReportRefund | ReportDispute | None:
-    """What the event says, as a command; None when it is about no payment intent."""
-    messenger = Messenger(event_id=envelope.id, type=envelope.type)
+def _command(event: events.Event) -> ReportPayment | ReportRefund | ReportDispute | None:
+    """What the event says, as a command; None when it says nothing about a payment intent."""
+    facts = event.facts
+    messenger = Messenger(event_id=event.id, type=event.type)
     if isinstance(facts, PaymentIntentFacts):
         return ReportPayment(facts=facts, messenger=messenger)
-    if isinstance(facts, RefundFacts):
-        intent_id = ref_id(facts.payment_intent)
-        if intent_id is None:
-            return None
-        return ReportRefund(facts=facts, payment_intent_id=intent_id, messenger=messenger)
-    created_at = instants.from_unix(facts.created)
-    return ReportDispute(facts=facts, created_at=created_at, messenger=messenger)
+    if isinstance(facts, DisputeFacts):
+        created_at = instants.from_unix(facts.created)
+        return ReportDispute(facts=facts, created_at=created_at, messenger=messenger)
+    intent_id = ref_id(facts.payment_intent) if facts else None
+    if facts is None or intent_id is None:
+        return None
+    return ReportRefund(facts=facts, payment_intent_id=intent_id, messenger=messenger)

@@ -81,7 +81,7 @@ def _check(database: str, acknowledged: list[str]) -> None:
         report = system.verify()
         assert report.ok, report.problems
         storage = system._storage
-        causes = [entry.cause for entry in storage.scan(Entry, order=("transaction_id",))]
+        causes = [entry.cause for entry in storage.scan(Entry, order=("cause",))]
         assert len(set(causes)) == len(causes)
         assert set(causes) >= {f"payment:pi_{payment}" for payment in acknowledged}
         # The parts of one webhook are there together, or none of them is.

@@ -452,7 +452,7 @@ def test_closing_answers_what_waits_and_refuses_what_comes(
     def close() -> None:
         closing.append(threading.Thread(target=queue.close))
         closing[0].start()
-        _until(lambda: queue._closed)
+        _until(lambda: queue._line._closed)
         with pytest.raises(StorageUnavailable, match="closed"):
             queue.submit(add("evt_late"))
         assert closing[0].is_alive()

@@ -327,7 +327,7 @@ def test_an_event_that_the_database_refused_can_be_delivered_again(shop: Shop) -
     with pytest.raises(cp.TryAgain):
         shop.system.webhooks.receive(BODY, GOOD)
     assert rows(shop) == 0
-    shop.system.queue._reset()
+    shop.system.queue._line.reset()
     assert shop.system.webhooks.receive(BODY, GOOD).outcome == "applied"
 
 

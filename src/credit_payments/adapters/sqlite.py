@@ -26,9 +26,11 @@ from credit_payments.errors import ConfigurationError, CreditPaymentsError, Stor
 from credit_payments.ports.storage import Reader, Transaction, WriteConflict
 
 R = TypeVar("R", bound=Record)
-T = TypeVar("T")
 
-ROWS_PER_STATEMENT = 64
+STATEMENT_ROWS_MAX = 64
+"""Many rows a statement, because each step of a statement gives other threads a turn at the
+interpreter, and under load getting it back costs more than the step. Sizes are powers of two, so
+that a few statements, which stay prepared, serve any number of rows."""
 _TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
 
@@ -159,35 +161,36 @@ class _SqliteTransaction:
         return found
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
-        self._many(inserts, schema.insert)
-        self._many(updates, schema.update)
+        self._many(inserts, schema.insert, lambda _: msgspec.structs.astuple)
+        self._many(updates, schema.update, lambda kind: attrgetter(*kind.MUTABLE, kind.KEY))
 
     def _many(
-        self, records: Sequence[Record], statement: Callable[[type[Record], int], str]
+        self,
+        records: Sequence[Record],
+        statement: Callable[[type[Record], int], str],
+        values: Callable[[type[Record]], Callable[[Record], tuple[object, ...]]],
     ) -> None:
         by_kind: dict[type[Record], list[Record]] = {}
         for record in records:
             by_kind.setdefault(type(record), []).append(record)
         for kind, rows in by_kind.items():
-            # Many rows a statement: each step of a statement gives other threads a turn at the
-            # interpreter, and under load getting it back costs more than the step.
             for some in _in_powers_of_two(rows):
-                values = list(chain.from_iterable(map(msgspec.structs.astuple, some)))
-                self._connection.execute(statement(kind, len(some)), values)
+                places = list(chain.from_iterable(map(values(kind), some)))
+                self._connection.execute(statement(kind, len(some)), places)
+
+
+def _in_powers_of_two(rows: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Cut into runs of 64, 32, … 1."""
+    start = 0
+    while start < len(rows):
+        size = min(STATEMENT_ROWS_MAX, 1 << ((len(rows) - start).bit_length() - 1))
+        yield rows[start : start + size]
+        start += size
 
 
 @cache
 def _decoder(kind: type[R]) -> msgspec.json.Decoder[list[R]]:
     return msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
-
-
-def _in_powers_of_two(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Cut into runs of 64, 32, … 1, so that a few prepared statements serve every size."""
-    start = 0
-    while start < len(items):
-        size = min(ROWS_PER_STATEMENT, 1 << ((len(items) - start).bit_length() - 1))
-        yield items[start : start + size]
-        start += size
 
 
 @contextmanager

@@ -127,15 +127,18 @@ def select_all(kind: type[Record], order: tuple[str, ...]) -> str:
 def insert(kind: type[Record], rows: int) -> str:
     """New rows, all columns in the record's order."""
     one = f"({', '.join('?' * len(kind.__struct_fields__))})"
-    places = ", ".join([one] * rows)
-    return f"INSERT INTO {kind.TABLE} ({_columns(kind)}) VALUES {places}"  # noqa: S608
+    return f"INSERT INTO {kind.TABLE} ({_columns(kind)}) VALUES {', '.join([one] * rows)}"  # noqa: S608
 
 
 @cache
 def update(kind: type[Record], rows: int) -> str:
-    """The mutable columns of rows that exist; the others are given, and left as they are."""
-    changes = ", ".join(f"{name} = excluded.{name}" for name in kind.MUTABLE)
-    return f"{insert(kind, rows)} ON CONFLICT ({kind.KEY}) DO UPDATE SET {changes}"
+    """Rows that exist: of each, the mutable columns and then its key."""
+    one = f"({', '.join('?' * (len(kind.MUTABLE) + 1))})"
+    changes = ", ".join(f"{name} = given.column{i}" for i, name in enumerate(kind.MUTABLE, 1))
+    return (
+        f"UPDATE {kind.TABLE} SET {changes} FROM (VALUES {', '.join([one] * rows)}) AS given "  # noqa: S608
+        f"WHERE {kind.TABLE}.{kind.KEY} = given.column{len(kind.MUTABLE) + 1}"
+    )
 
 
 def _ordered(kind: type[Record], order: tuple[str, ...], *, descending: bool) -> str:

@@ -42,10 +42,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def transaction_id(cause: str) -> str:
-    """The id of the one entry that a cause can post: 128 bits of its SHA-256.
+    """The public name of the one entry that a cause can post: 128 bits of its SHA-256.
 
-    Derived rather than drawn, so that the unique key on it holds the promise "one cause, one
-    entry" in every database, whichever process posts first.
+    Derived rather than drawn, so that whoever posts a cause, in whichever process, or only asks
+    what it would be called, comes to the same name.
 
     >>> transaction_id("payment:pi_1")
     'txn_0f4447e58a9c28e4b5256a7501c85636'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from credit_payments.domain import money
-from credit_payments.domain.records import FailedPayment, Incident, Payment, Purchase, Quote
+from credit_payments.domain.records import Entry, FailedPayment, Incident, Payment, Purchase, Quote
 from credit_payments.domain.stripe_facts import PaymentIntentFacts, ref_id
 
 SUCCEEDED = "succeeded"
@@ -93,13 +93,14 @@ def _one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text[:500])
 
 
-def purchase_of(payment: Payment, transaction_id: str, now: str) -> Purchase:
+def purchase_of(payment: Payment, entry: Entry, now: str) -> Purchase:
     """The sale that a succeeded payment is."""
     usd = payment.currency == "usd"
     return Purchase(
         payment_intent_id=payment.payment_intent_id,
         user_id=payment.user_id,
-        transaction_id=transaction_id,
+        sequence=entry.sequence,
+        transaction_id=entry.transaction_id,
         amount_minor=payment.received_minor,
         currency=payment.currency,
         amount_usd=money.to_text(payment.received_minor, "usd") if usd else None,

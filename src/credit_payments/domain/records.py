@@ -55,12 +55,12 @@ class Entry(Record, frozen=True):
     """One change of a wallet: legs that sum to zero, linked to the entry before it.
 
     `credits` is the change of what is available, `balance_after` what is available afterwards,
-    `cause` names the effect (`payment:pi_…`), `transaction_id` is derived from the cause, so that
-    the unique key on it is what makes a cause post only once.
+    `cause` names the effect (`payment:pi_…`): the unique key on it is what makes a cause post
+    only once. `transaction_id` is derived from it.
     """
 
     TABLE: ClassVar = "entries"
-    KEY: ClassVar = "transaction_id"
+    KEY: ClassVar = "cause"
     UNIQUE: ClassVar = (("user_id", "sequence"),)
 
     transaction_id: str
@@ -133,15 +133,19 @@ class Payment(Record, frozen=True):
 
 
 class Purchase(Record, frozen=True):
-    """A completed sale, in the documented collection `credit_purchases`."""
+    """A completed sale, in the documented collection `credit_purchases`.
+
+    `sequence` is its entry's: purchases are listed in the order in which they were posted.
+    """
 
     TABLE: ClassVar = "credit_purchases"
     KEY: ClassVar = "payment_intent_id"
-    INDEXES: ClassVar = (("user_id", "created_at", "payment_intent_id"),)
+    INDEXES: ClassVar = (("user_id", "sequence"),)
     MUTABLE: ClassVar = ("status",)
 
     payment_intent_id: str
     user_id: str
+    sequence: int
     transaction_id: str
     amount_minor: int
     currency: str

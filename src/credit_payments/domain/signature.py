@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from hashlib import sha256
 
 from credit_payments.errors import InvalidSignature
 
 HEADER_CHARACTERS_MAX = 2_048
 SIGNATURES_MAX = 16
+_BLOCK_BYTES = 64
 _PIECE_BYTES = 2_000
 """hashlib gives the interpreter away for inputs of 2,048 bytes and more. For a body of a few
 kilobytes that costs more than hashing it: with many threads, getting the interpreter back means
@@ -24,18 +26,26 @@ waiting for all that are in line."""
 class SigningSecret:
     """An endpoint's secret, ready to sign: the key schedule is done once, and repr is silent."""
 
-    __slots__ = ("_mac",)
+    __slots__ = ("_inner", "_outer")
 
     def __init__(self, secret: str) -> None:
-        self._mac = hmac.new(secret.encode(), digestmod="sha256")
+        # HMAC as RFC 2104 composes it (section 2): two keyed hashes, copied for each body. `hmac`
+        # does the same in Python, at the price of a quarter of the whole; a test holds the two
+        # against each other.
+        key = secret.encode()
+        key = (key if len(key) <= _BLOCK_BYTES else sha256(key).digest()).ljust(_BLOCK_BYTES, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in key))
 
     def digest(self, timestamp: str, body: bytes) -> str:
         """HMAC-SHA256 over `timestamp.body`, in hexadecimal."""
-        mac = self._mac.copy()
-        mac.update(f"{timestamp}.".encode())
-        for start in range(0, len(body), _PIECE_BYTES):
-            mac.update(body[start : start + _PIECE_BYTES])
-        return mac.hexdigest()
+        inner = self._inner.copy()
+        inner.update(f"{timestamp}.".encode() + body[:_PIECE_BYTES])
+        for start in range(_PIECE_BYTES, len(body), _PIECE_BYTES):
+            inner.update(body[start : start + _PIECE_BYTES])
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
     def __repr__(self) -> str:
         return "<SigningSecret>"

@@ -25,7 +25,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     def keys(self) -> Iterator[Key]:
         """The wallet, and the entry that an earlier call under the same key posted."""
         yield Wallet, self.user_id
-        yield Entry, ledger.transaction_id(self._cause())
+        yield Entry, self._cause()
 
     def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
         """Nothing more."""
@@ -40,7 +40,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
             InvalidRequest: a grant would fill the wallet beyond its bound.
         """
         arguments = ledger.fingerprint(self.user_id, self.credits, self.reason, self.metadata)
-        posted = view.get(Entry, ledger.transaction_id(self._cause()))
+        posted = view.get(Entry, self._cause())
         if posted is not None:
             if posted.fingerprint != arguments:
                 raise IdempotencyConflict(

@@ -35,7 +35,7 @@ class Reference(msgspec.Struct, frozen=True):
     id: AnyId
 
 
-Ref: TypeAlias = AnyId | Reference | None
+Ref: TypeAlias = Annotated[str, msgspec.Meta(max_length=255)] | Reference | None
 
 
 def ref_id(ref: Ref) -> str | None:
@@ -57,7 +57,7 @@ class PaymentError(msgspec.Struct, frozen=True):
     charge: Ref = None
 
 
-class PaymentIntentFacts(msgspec.Struct, frozen=True):
+class PaymentIntentFacts(msgspec.Struct, frozen=True, tag_field="object", tag="payment_intent"):
     """https://docs.stripe.com/api/payment_intents/object; amounts in minor units."""
 
     id: PaymentIntentId
@@ -78,19 +78,19 @@ class PaymentIntentFacts(msgspec.Struct, frozen=True):
         return f"PaymentIntentFacts({self.id!r}, {self.status!r}, {self.amount} {self.currency})"
 
 
-class RefundFacts(msgspec.Struct, frozen=True):
+class RefundFacts(msgspec.Struct, frozen=True, tag_field="object", tag="refund"):
     """https://docs.stripe.com/api/refunds/object; `amount` in minor units."""
 
     id: RefundId
     amount: Minor
     currency: str
     status: str | None = None
-    payment_intent: Ref = None
+    payment_intent: PaymentIntentId | Reference | None = None
     charge: Ref = None
     reason: str | None = None
 
 
-class DisputeFacts(msgspec.Struct, frozen=True):
+class DisputeFacts(msgspec.Struct, frozen=True, tag_field="object", tag="dispute"):
     """https://docs.stripe.com/api/disputes/object; `amount` in minor units."""
 
     id: DisputeId

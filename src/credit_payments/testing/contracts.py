@@ -223,7 +223,7 @@ class StorageContract:
                 _row(Entry, "txn_2", user_id="ada", sequence=2),
                 _row(Entry, "txn_3", user_id="ada", sequence=1),
             )
-        assert list(storage.scan(Entry, order=("transaction_id",))) == [first]
+        assert list(storage.scan(Entry, order=("cause",))) == [first]
         _put(storage, _row(Entry, "txn_2", user_id="ada", sequence=2))
         _put(storage, _row(Entry, "txn_3", user_id="bob", sequence=1))
 

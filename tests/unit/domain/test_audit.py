@@ -94,7 +94,7 @@ def test_an_entry_whose_hash_was_recomputed_still_breaks_the_chain(
 ) -> None:
     system, path = books
     name = ledger.transaction_id("spend:ada 2")
-    entry = system._storage.get(Entry, name)
+    entry = system._storage.get(Entry, "spend:ada 2")
     assert entry is not None
     forged = msgspec.structs.replace(entry, reason="forged")
     forged = msgspec.structs.replace(forged, hash=ledger.chain_hash(forged))

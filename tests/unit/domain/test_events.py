@@ -25,20 +25,20 @@ def nested(depth: int) -> bytes:
 
 
 def test_nesting_up_to_the_bound_is_read_and_beyond_it_refused() -> None:
-    assert events.read_envelope(nested(events.DEPTH_MAX)).id == "evt_1"
+    assert events.read_event(nested(events.DEPTH_MAX)).id == "evt_1"
     with pytest.raises(InvalidPayload, match="deep"):
-        events.read_envelope(nested(events.DEPTH_MAX + 1))
+        events.read_event(nested(events.DEPTH_MAX + 1))
 
 
 def test_many_shallow_brackets_are_no_depth() -> None:
-    assert events.read_envelope(body(other=[[{}] * 3] * 500)).id == "evt_1"
+    assert events.read_event(body(other=[[{}] * 3] * 500)).id == "evt_1"
 
 
 @pytest.mark.parametrize(
     "text", ["[" * 200, '\\"' * 40 + "[" * 200, "\\", "\\\\[" * 200, "é[" * 99]
 )
 def test_brackets_within_text_are_text(text: str) -> None:
-    assert events.read_envelope(body(other=text)).id == "evt_1"
+    assert events.read_event(body(other=text)).id == "evt_1"
 
 
 @pytest.mark.parametrize(
@@ -54,26 +54,22 @@ def test_brackets_within_text_are_text(text: str) -> None:
 def test_no_body_takes_longer_than_its_length_warrants(text: bytes) -> None:
     start = time.perf_counter()
     with pytest.raises(InvalidPayload):
-        events.read_envelope(text)
+        events.read_event(text)
     assert time.perf_counter() - start < 2
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_an_event_or_invalid(given_bytes: bytes) -> None:
     with pytest.raises(InvalidPayload):
-        events.read_envelope(given_bytes)
+        events.read_event(given_bytes)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=20))
 def test_any_object_of_a_known_type_is_read_or_invalid(value: object) -> None:
     text = body(type="payment_intent.succeeded", data={"object": value})
-    try:
-        envelope = events.read_envelope(text)
-    except InvalidPayload:
-        return
     with pytest.raises(InvalidPayload):
-        events.read_facts(envelope)
+        events.read_event(text)
 
 
 def test_an_object_of_another_type_is_not_read() -> None:
-    assert events.read_facts(events.read_envelope(body())) is None
+    assert events.read_event(body()).facts is None

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from credit_payments.domain import payment
+from credit_payments.domain import ledger, payment
 from credit_payments.domain.records import Payment, Quote
 from credit_payments.domain.stripe_facts import PaymentError, PaymentIntentFacts, Reference
 
@@ -114,7 +114,17 @@ def test_a_payment_that_succeeded_tells_of_no_failure() -> None:
 @pytest.mark.parametrize(("currency", "usd"), [("usd", "10.00"), ("jpy", None)])
 def test_a_purchase_names_dollars_only_where_there_are_any(currency: str, usd: str | None) -> None:
     paid = msgspec.structs.replace(PAYMENT, currency=currency, received_minor=1_000)
-    assert payment.purchase_of(paid, "txn_1", NOW).amount_usd == usd
+    effect = ledger.Effect(
+        user_id="ada",
+        kind=ledger.Kind.PAYMENT,
+        cause=payment.cause("pi_1"),
+        contra=ledger.Contra.PURCHASES,
+        now=NOW,
+    )
+    _, entry = ledger.add(None, 100, effect)
+    purchase = payment.purchase_of(paid, entry, NOW)
+    assert purchase.amount_usd == usd
+    assert (purchase.sequence, purchase.transaction_id) == (1, entry.transaction_id)
 
 
 def test_what_is_kept_for_a_person_is_no_secret_and_nothing_personal() -> None:

@@ -27,7 +27,7 @@ def empty(command: Move) -> dict[Key, Record | None]:
 def test_it_names_the_wallet_and_the_entry_of_its_key() -> None:
     assert list(move().keys()) == [
         (Wallet, "ada"),
-        (Entry, ledger.transaction_id("grant:k")),
+        (Entry, "grant:k"),
     ]
     assert list(move().keys_after(View({}))) == []
 
@@ -43,7 +43,7 @@ def test_it_gives_the_wallet_and_the_entry_that_change() -> None:
 def test_a_repetition_changes_nothing() -> None:
     rows = empty(move())
     entry = move().decide(View(rows), NOW).answer
-    rows[Entry, entry.transaction_id] = entry
+    rows[Entry, entry.cause] = entry
     repeated = move().decide(View(rows), "later")
     assert repeated.answer is entry
     assert list(repeated.changes) == []

@@ -1,0 +1,225 @@
+"""Who waits, who leads, and how callers are woken."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+
+from credit_payments.domain.decision import Command
+from credit_payments.errors import QueueFull, StorageUnavailable
+
+A = TypeVar("A")
+
+STALL_SECONDS_MAX = 1.0
+"""How long a line that somebody should lead may stand still before another takes the lead."""
+
+
+@attrs.frozen(kw_only=True)
+class QueueHealth:
+    """How much waits, and for how long the oldest command has."""
+
+    commands_waiting: int
+    oldest_seconds: float
+
+
+class Ticket(Generic[A]):
+    """A command on its way through the queue, and where its caller waits."""
+
+    __slots__ = ("answer", "chain", "command", "done", "error", "gone", "leads", "since", "woken")
+
+    def __init__(self, command: Command[A]) -> None:
+        self.command = command
+        self.answer: A | None = None
+        self.error: Exception | None = None
+        self.done = False
+        self.leads = False
+        self.gone = False
+        self.chain: deque[Ticket[Any]] | None = None
+        self.since = time.monotonic()
+        # A bare lock, taken at birth, is the cheapest thing a thread can wait for.
+        self.woken = threading.Lock()
+        self.woken.acquire()
+
+    def succeed(self, answer: A) -> None:
+        """Keep the answer for the caller."""
+        self.answer = answer
+        self.done = True
+
+    def fail(self, error: Exception) -> None:
+        """Keep the error for the caller."""
+        self.error = error
+        self.done = True
+
+    def result(self) -> A:
+        """The answer, or the error raised."""
+        if self.error is not None:
+            raise self.error
+        return cast("A", self.answer)
+
+
+class Line:
+    """Callers that wait with their tickets; at most one of them leads at a time.
+
+    A leader takes what waits, and at the end of its batch wakes one of those it answered, who
+    wakes the next before anything else, and so on; the last one names the next leader. Waking all
+    at once would set them fighting over the interpreter, each put to sleep a second time: one
+    after the other they cost half. And the next leader begins when they have had their turn,
+    undisturbed, and finds in the line what they have brought meanwhile.
+    """
+
+    def __init__(self, *, commands_max: int, batch_max: int, wait_seconds_max: float) -> None:
+        self._commands_max = commands_max
+        self._batch_max = batch_max
+        self._wait_seconds_max = wait_seconds_max
+        self.reset()
+
+    def reset(self) -> None:
+        """Start empty; also in a forked child, where the parent's waiting threads do not exist."""
+        self._mutex = threading.Lock()
+        self._idle = threading.Condition(self._mutex)
+        self._waiting: deque[Ticket[Any]] = deque()
+        self._closed = False
+        self._led = False
+        self._led_since = 0.0
+        self._running = False
+
+    def enter(self, ticket: Ticket[Any]) -> bool:
+        """Take a place; True when nobody leads, and this thread is to.
+
+        Raises:
+            QueueFull: too many wait already.
+            StorageUnavailable: the line is closed.
+        """
+        with self._mutex:
+            if self._closed:
+                raise StorageUnavailable("The database queue is closed.")
+            if len(self._waiting) >= self._commands_max:
+                raise QueueFull(f"{self._commands_max} writes wait already; try again.")
+            self._waiting.append(ticket)
+            if self._led:
+                return False
+            self._led = ticket.leads = True
+            self._led_since = ticket.since
+            return True
+
+    def wait(self, ticket: Ticket[Any]) -> bool:
+        """Wait for the answer; True when this thread is to lead instead."""
+        deadline = ticket.since + self._wait_seconds_max
+        turn_seconds = min(STALL_SECONDS_MAX, self._wait_seconds_max)
+        while not ticket.woken.acquire(timeout=turn_seconds):
+            with self._mutex:
+                if ticket.leads:
+                    return True
+                if not ticket.done and self._is_stalled():
+                    ticket.leads = True
+                    self._led_since = time.monotonic()
+                    return True
+                if not ticket.done and time.monotonic() >= deadline:
+                    self._give_up(ticket)
+            if ticket.done:
+                self._step_out(ticket)
+                return False
+        if ticket.chain is not None:
+            self._wake_next(ticket.chain)
+        return ticket.leads
+
+    def take(self) -> list[Ticket[Any]]:
+        """The batch of who leads: those that have waited longest."""
+        with self._mutex:
+            size = min(len(self._waiting), self._batch_max)
+            self._running = True
+            return [self._waiting.popleft() for _ in range(size)]
+
+    def finish(self, own: Ticket[Any], batch: list[Ticket[Any]]) -> None:
+        """End the lead, whatever ended the batch: nobody of it is left waiting.
+
+        Commands without an answer go back to the head of the line, which is safe even after a
+        commit: their effects are keyed.
+        """
+        others = [ticket for ticket in batch if ticket is not own]
+        with self._mutex:
+            own.leads = self._running = False
+            self._led_since = time.monotonic()
+            self._waiting.extendleft(t for t in reversed(others) if not t.done)
+            chain = deque(ticket for ticket in others if ticket.done and not ticket.gone)
+            for ticket in chain:
+                ticket.chain = chain
+        self._wake_next(chain)
+
+    def leave(self, ticket: Ticket[Any]) -> None:
+        """Go without an answer, and leave the lead to somebody else."""
+        successor = None
+        with self._mutex:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+            if ticket.leads:
+                successor = self._hand_on()
+        self._step_out(ticket)
+        if successor is not None:
+            successor.woken.release()
+
+    def health(self) -> QueueHealth:
+        """How long the line is now."""
+        with self._mutex:
+            now = time.monotonic()
+            oldest = self._waiting[0].since if self._waiting else now
+            return QueueHealth(commands_waiting=len(self._waiting), oldest_seconds=now - oldest)
+
+    def close(self) -> None:
+        """Take nobody new, and return when all that waited have their answers."""
+        with self._mutex:
+            self._closed = True
+            self._idle.wait_for(lambda: not self._led, timeout=self._wait_seconds_max)
+
+    def _is_stalled(self) -> bool:
+        """Whether a leader was lost before it began, or the chain while it was handed along.
+
+        An exception from a signal handler can end a thread between any two steps, also those that
+        are there to clean up after one.
+        """
+        return not self._running and time.monotonic() - self._led_since > STALL_SECONDS_MAX
+
+    def _give_up(self, ticket: Ticket[Any]) -> None:
+        """Answer a caller who waited too long, with the mutex held."""
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+            ticket.fail(QueueFull("The write waited too long for its turn; try again."))
+        else:
+            ticket.fail(StorageUnavailable("The database did not answer in time."))
+
+    def _step_out(self, ticket: Ticket[Any]) -> None:
+        """Leave without having been woken; a chain that counts on it goes on."""
+        with self._mutex:
+            ticket.gone = True
+            chain = ticket.chain
+        if chain is not None:
+            try:
+                chain.remove(ticket)
+            except ValueError:  # it was woken in this very moment
+                self._wake_next(chain)
+
+    def _wake_next(self, chain: deque[Ticket[Any]]) -> None:
+        try:
+            following = chain.popleft()
+        except IndexError:
+            with self._mutex:
+                successor = self._hand_on()
+            if successor is None:
+                return
+            following = successor
+        following.woken.release()
+
+    def _hand_on(self) -> Ticket[Any] | None:
+        """Name the next leader, with the mutex held; the caller wakes it."""
+        if not self._waiting:
+            self._led = False
+            self._idle.notify_all()
+            return None
+        successor = self._waiting[0]
+        successor.leads = True
+        self._led_since = time.monotonic()
+        return successor

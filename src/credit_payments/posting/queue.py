@@ -1,0 +1,163 @@
+"""Running the commands that wait: as one transaction, again after a failure, halved at last."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any, TypeVar
+
+from credit_payments.domain import instants
+from credit_payments.domain.decision import Command
+from credit_payments.errors import StorageUnavailable
+from credit_payments.ports.clock import Clock
+from credit_payments.ports.storage import Storage, WriteConflict
+from credit_payments.posting import batch as batches
+from credit_payments.posting.line import Line, QueueHealth, Ticket
+
+A = TypeVar("A")
+
+
+class PostingQueue:
+    """One queue per process and storage.
+
+    Args:
+        storage: where the rows are.
+        clock: gives each batch its one instant.
+        commands_max: how many commands may wait before `QueueFull`.
+        batch_max: how many commands share one transaction at most.
+        attempts_max: how often a batch is tried as a whole before it is halved.
+        wait_seconds_max: how long a caller waits for its answer, and a batch tries.
+        sleep: waits between two tries; tests hand in one that does not.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        *,
+        commands_max: int = 10_000,
+        batch_max: int = 128,
+        attempts_max: int = 5,
+        wait_seconds_max: float = 30.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._attempts_max = attempts_max
+        self._run_seconds_max = wait_seconds_max / 2
+        self._sleep = sleep
+        self._line = Line(
+            commands_max=commands_max, batch_max=batch_max, wait_seconds_max=wait_seconds_max
+        )
+        _lines.add(self._line)
+
+    def submit(self, command: Command[A]) -> A:
+        """Run a command and answer once its changes are durable.
+
+        Raises:
+            QueueFull: too many commands wait already.
+            StorageUnavailable: the database failed, or did not answer in time; whether the
+                command took effect is told by running it again.
+            CreditPaymentsError: whatever the command was rejected with.
+        """
+        ticket: Ticket[A] = Ticket(command)
+        try:
+            leads = self._line.enter(ticket)
+            while not ticket.done:
+                if leads or self._line.wait(ticket):
+                    self._lead(ticket)
+                leads = False
+        except BaseException:  # KeyboardInterrupt: this thread will be there for nobody
+            self._line.leave(ticket)
+            raise
+        return ticket.result()
+
+    def health(self) -> QueueHealth:
+        """How long the queue is now."""
+        return self._line.health()
+
+    def close(self) -> None:
+        """Take nothing new, and return when everything that waited has its answer."""
+        self._line.close()
+
+    def _lead(self, own: Ticket[Any]) -> None:
+        batch = self._line.take()
+        try:
+            self._run(batch, time.monotonic() + self._run_seconds_max)
+        finally:
+            self._line.finish(own, batch)
+
+    def _run(self, batch: Sequence[Ticket[Any]], deadline: float) -> None:
+        error = self._try(batch, self._attempts_max, deadline)
+        if error is None:
+            return
+        if len(batch) == 1 or time.monotonic() >= deadline:
+            for ticket in batch:
+                # Each caller's own: raising one error in many threads would mix up their traces.
+                ticket.fail(copy(error))
+            return
+        middle = len(batch) // 2
+        self._run(batch[:middle], deadline)
+        self._run(batch[middle:], deadline)
+
+    def _try(
+        self, batch: Sequence[Ticket[Any]], attempts: int, deadline: float
+    ) -> Exception | None:
+        """Transact, again after a failure; the last failure when all attempts did."""
+        failure: Exception | None = None
+        for attempt in range(attempts):
+            if attempt:
+                # Full jitter: two processes that collided once should not meet again.
+                self._sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - not a secret
+            try:
+                strays = self._transact(batch)
+            except (WriteConflict, StorageUnavailable) as error:
+                failure = (
+                    error
+                    if isinstance(error, StorageUnavailable)
+                    else StorageUnavailable("Other writers kept getting ahead; try again.")
+                )
+            except Exception as error:  # noqa: BLE001 - it belongs to one of the callers
+                return error
+            else:
+                for ticket in strays:
+                    self._run([ticket], deadline)
+                return None
+            if time.monotonic() >= deadline:
+                break
+        return failure
+
+    def _transact(self, batch: Sequence[Ticket[Any]]) -> list[Ticket[Any]]:
+        """Load, decide, write, commit, answer.
+
+        Returns the commands that a decision of their own batch led to rows they had not named:
+        they run again, alone, on what is then committed.
+        """
+        now = instants.to_text(self._clock.now())
+        with self._storage.transaction() as transaction:
+            rows = batches.load(transaction, [ticket.command for ticket in batch])
+            answers, changes, strays = batches.decide(batch, rows, now)
+            if changes:
+                transaction.write(list(changes.new.values()), list(changes.replaced.values()))
+        for ticket, answer, rejection in answers:
+            if rejection is None:
+                ticket.succeed(answer)
+            else:
+                ticket.fail(rejection)
+        return strays
+
+
+_lines: weakref.WeakSet[Line] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for line in list(_lines):
+        line.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
