@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import linecache
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any, TypeVar
 
 import attrs
@@ -19,7 +23,9 @@ from credit_payments.domain.decision import Decision, NotLoaded, View
 from credit_payments.domain.records import Entry, Event, Key, Record, Wallet
 from credit_payments.errors import InsufficientCredits, QueueFull, StorageUnavailable
 from credit_payments.ports.storage import Transaction, WriteConflict
-from credit_payments.posting import PostingQueue
+from credit_payments.posting import PostingQueue, line
+from credit_payments.posting import queue as posting_queue
+from credit_payments.posting.line import Ticket
 
 R = TypeVar("R", bound=Record)
 SECONDS_MAX = 10.0
@@ -519,3 +525,50 @@ def test_sixty_four_threads_each_get_their_own_answers_in_order(
     assert everybody.available == 64
     assert faulty.transactions <= 64 * 26
     assert list(faulty.scan(Entry, order=("user_id",))) == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("credit_payments.posting.line.STALL_SECONDS_MAX", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_lead_that_was_lost_is_taken_over(queue: PostingQueue, faulty: Faulty) -> None:
+    assert queue._line.enter(Ticket(add("evt_lost"))), "and its thread is never seen again"
+    assert queue.submit(add("evt_1")) is True
+    assert keys(faulty) == {"evt_lost", "evt_1"}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_interrupt_between_any_two_lines_leaves_a_queue_that_works(faulty: Faulty) -> None:
+    places = {line.__file__, posting_queue.__file__}
+    interrupted: set[tuple[str, int]] = set()
+    for attempt in itertools.count():
+        queue = PostingQueue(faulty, SystemClock(), wait_seconds_max=5)
+        hit: list[tuple[str, int]] = []
+
+        def interrupt(
+            frame: FrameType, event: str, _: object, hit: list[tuple[str, int]] = hit
+        ) -> Any:
+            if frame.f_code.co_filename not in places:
+                return None
+            place = (frame.f_code.co_filename, frame.f_lineno)
+            if event == "line" and not hit and place not in interrupted:
+                interrupted.add(place)
+                # Between taking a lock and holding it lies a gap of CPython's own.
+                if not linecache.getline(*place).strip().startswith("with self._mutex"):
+                    hit.append(place)
+                    raise KeyboardInterrupt
+            return interrupt
+
+        sys.settrace(interrupt)
+        try:
+            queue.submit(add(f"evt_interrupted_{attempt}"))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        if not hit:
+            break
+        assert queue.submit(add(f"evt_{attempt}")) is True, hit
+    assert len(interrupted) > 40, "the sweep went through both modules"

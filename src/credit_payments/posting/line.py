@@ -171,9 +171,13 @@ class Line:
 
     def close(self) -> None:
         """Take nobody new, and return when all that waited have their answers."""
+        deadline = time.monotonic() + self._wait_seconds_max
         with self._mutex:
             self._closed = True
-            self._idle.wait_for(lambda: not self._led, timeout=self._wait_seconds_max)
+            while self._led and time.monotonic() < deadline:
+                if self._is_stalled() and not self._waiting:
+                    return
+                self._idle.wait(timeout=STALL_SECONDS_MAX)
 
     def _is_stalled(self) -> bool:
         """Whether a leader was lost before it began, or the chain while it was handed along.
