@@ -99,9 +99,11 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         changes += self._new_failure(view, known.user_id, now)
         outcome: Outcome = "applied" if changes or settled is not known else "duplicate"
         changes += _closed_incident(view, self._incident_id())
-        changes += _closed_incident(view, payment.refunds_incident(self.facts.id))
         changes += _handled(view, self.messenger, self.facts.id, outcome, now)
-        if settled is not view.get(Payment, self.facts.id):
+        before = view.get(Payment, self.facts.id)
+        if before is None:
+            changes += _closed_incident(view, payment.refunds_incident(self.facts.id))
+        if settled is not before:
             changes.append(settled)
         return Decision(Settlement(outcome=outcome, payment=settled), changes)
 

@@ -9,11 +9,13 @@ secret a call, and raises errors of other trees on odd headers.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 
 from credit_payments.errors import InvalidSignature
 
+_USUAL_HEADER = re.compile(r"t=(\d{1,10}),v1=([0-9a-f]{64})", re.ASCII)
 HEADER_CHARACTERS_MAX = 2_048
 SIGNATURES_MAX = 16
 _BLOCK_BYTES = 64
@@ -89,6 +91,8 @@ def _read(header: object) -> tuple[str, list[str]]:
     """The timestamp and the `v1` signatures of a `Stripe-Signature` header."""
     if not isinstance(header, str) or not header:
         raise InvalidSignature("The webhook has no Stripe-Signature header.")
+    if usual := _USUAL_HEADER.fullmatch(header):
+        return usual[1], [usual[2]]
     if len(header) > HEADER_CHARACTERS_MAX or not header.isascii():
         raise InvalidSignature("The Stripe-Signature header is malformed.")
     timestamps, signatures = [], []

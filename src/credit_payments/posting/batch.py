@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
+
 from credit_payments.domain.decision import Command, NotLoaded, View
 from credit_payments.domain.records import Key, Record
 from credit_payments.ports.storage import Transaction
@@ -13,6 +15,19 @@ from credit_payments.posting.line import Ticket
 LOAD_PASSES_MAX = 4
 """How far a row may be from those that a command names: an event, its payment, its quote, the
 wallet."""
+
+
+@attrs.define
+class Outcome:
+    """What a batch has come to: its answers, the rows as they are last, and who runs again alone.
+
+    A stray is a command that a decision of its own batch led to rows it had not named.
+    """
+
+    answers: list[tuple[Ticket[Any], Any, Exception | None]] = attrs.field(factory=list)
+    new: dict[Key, Record] = attrs.field(factory=dict)
+    replaced: dict[Key, Record] = attrs.field(factory=dict)
+    strays: list[Ticket[Any]] = attrs.field(factory=list)
 
 
 def load(transaction: Transaction, commands: Sequence[Command[Any]]) -> dict[Key, Record | None]:
@@ -31,44 +46,25 @@ def load(transaction: Transaction, commands: Sequence[Command[Any]]) -> dict[Key
     return rows
 
 
-class Changes:
-    """What a batch has come to so far, each row as it is last."""
-
-    def __init__(self, rows: dict[Key, Record | None]) -> None:
-        self._rows = rows
-        self.new: dict[Key, Record] = {}
-        self.replaced: dict[Key, Record] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self.new or self.replaced)
-
-    def add(self, record: Record) -> None:
-        """Keep a row, and show it to the commands that come after."""
-        key = (type(record), getattr(record, record.KEY))
-        is_new = key in self.new or self._rows.get(key) is None
-        (self.new if is_new else self.replaced)[key] = self._rows[key] = record
-
-
-def decide(
-    batch: Sequence[Ticket[Any]], rows: dict[Key, Record | None], now: str
-) -> tuple[list[tuple[Ticket[Any], Any, Exception | None]], Changes, list[Ticket[Any]]]:
+def decide(batch: Sequence[Ticket[Any]], rows: dict[Key, Record | None], now: str) -> Outcome:
     """Each command in turn, on the rows as those before it left them."""
     view = View(rows)
-    changes = Changes(rows)
-    answers: list[tuple[Ticket[Any], Any, Exception | None]] = []
-    strays: list[Ticket[Any]] = []
+    outcome = Outcome()
+    new, replaced = outcome.new, outcome.replaced
     for ticket in batch:
         try:
             decision = ticket.command.decide(view, now)
         except NotLoaded as error:
             if len(batch) == 1:
-                answers.append((ticket, None, error))
+                outcome.answers.append((ticket, None, error))
             else:
-                strays.append(ticket)
+                outcome.strays.append(ticket)
         except Exception as error:  # noqa: BLE001 - a rejection, or a bug, of this command alone
-            answers.append((ticket, None, error))
+            outcome.answers.append((ticket, None, error))
         else:
             for record in decision.changes:
-                changes.add(record)
-            answers.append((ticket, decision.answer, None))
-    return answers, changes, strays
+                key: Key = (type(record), getattr(record, record.KEY))
+                is_new = key in new or rows.get(key) is None
+                (new if is_new else replaced)[key] = rows[key] = record
+            outcome.answers.append((ticket, decision.answer, None))
+    return outcome

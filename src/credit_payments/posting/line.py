@@ -75,6 +75,7 @@ class Line:
         self._commands_max = commands_max
         self._batch_max = batch_max
         self._wait_seconds_max = wait_seconds_max
+        self._turn_seconds = min(STALL_SECONDS_MAX, wait_seconds_max)
         self.reset()
 
     def reset(self) -> None:
@@ -109,8 +110,7 @@ class Line:
     def wait(self, ticket: Ticket[Any]) -> bool:
         """Wait for the answer; True when this thread is to lead instead."""
         deadline = ticket.since + self._wait_seconds_max
-        turn_seconds = min(STALL_SECONDS_MAX, self._wait_seconds_max)
-        while not ticket.woken.acquire(timeout=turn_seconds):
+        while not ticket.woken.acquire(timeout=self._turn_seconds):
             with self._mutex:
                 if ticket.leads:
                     return True

@@ -134,21 +134,20 @@ class PostingQueue:
     def _transact(self, batch: Sequence[Ticket[Any]]) -> list[Ticket[Any]]:
         """Load, decide, write, commit, answer.
 
-        Returns the commands that a decision of their own batch led to rows they had not named:
-        they run again, alone, on what is then committed.
+        Returns the strays of the batch, which run again on what is then committed.
         """
         now = instants.to_text(self._clock.now())
         with self._storage.transaction() as transaction:
             rows = batches.load(transaction, [ticket.command for ticket in batch])
-            answers, changes, strays = batches.decide(batch, rows, now)
-            if changes:
-                transaction.write(list(changes.new.values()), list(changes.replaced.values()))
-        for ticket, answer, rejection in answers:
+            outcome = batches.decide(batch, rows, now)
+            if outcome.new or outcome.replaced:
+                transaction.write([*outcome.new.values()], [*outcome.replaced.values()])
+        for ticket, answer, rejection in outcome.answers:
             if rejection is None:
                 ticket.succeed(answer)
             else:
                 ticket.fail(rejection)
-        return strays
+        return outcome.strays
 
 
 _lines: weakref.WeakSet[Line] = weakref.WeakSet()
