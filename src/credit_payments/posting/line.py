@@ -127,18 +127,18 @@ class Line:
             self._wake_next(ticket.chain)
         return ticket.leads
 
-    def take(self) -> list[Ticket[Any]]:
-        """The batch of who leads: those that have waited longest."""
+    def take(self, batch: list[Ticket[Any]]) -> None:
+        """Fill the batch of who leads with those that have waited longest."""
         with self._mutex:
-            size = min(len(self._waiting), self._batch_max)
             self._running = True
-            return [self._waiting.popleft() for _ in range(size)]
+            for _ in range(min(len(self._waiting), self._batch_max)):
+                batch.append(self._waiting.popleft())  # noqa: PERF401 - see `finish`
 
     def finish(self, own: Ticket[Any], batch: list[Ticket[Any]]) -> None:
         """End the lead, whatever ended the batch: nobody of it is left waiting.
 
         Commands without an answer go back to the head of the line, which is safe even after a
-        commit: their effects are keyed.
+        commit: their effects are keyed. None may be in neither place in between.
         """
         others = [ticket for ticket in batch if ticket is not own]
         with self._mutex:
@@ -200,22 +200,18 @@ class Line:
         with self._mutex:
             ticket.gone = True
             chain = ticket.chain
-        if chain is not None:
-            try:
+            if chain is not None and ticket in chain:
                 chain.remove(ticket)
-            except ValueError:  # it was woken in this very moment
-                self._wake_next(chain)
+                return
+        if chain is not None:  # it was woken in this very moment
+            self._wake_next(chain)
 
     def _wake_next(self, chain: deque[Ticket[Any]]) -> None:
-        try:
-            following = chain.popleft()
-        except IndexError:
-            with self._mutex:
-                successor = self._hand_on()
-            if successor is None:
-                return
-            following = successor
-        following.woken.release()
+        with self._mutex:
+            self._led_since = time.monotonic()
+            following = chain.popleft() if chain else self._hand_on()
+        if following is not None:
+            following.woken.release()
 
     def _hand_on(self) -> Ticket[Any] | None:
         """Name the next leader, with the mutex held; the caller wakes it."""
@@ -224,6 +220,8 @@ class Line:
             self._idle.notify_all()
             return None
         successor = self._waiting[0]
+        if successor.leads:  # by a chain that was given up for lost, and came to its end after all
+            return None
         successor.leads = True
         self._led_since = time.monotonic()
         return successor

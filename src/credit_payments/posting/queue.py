@@ -85,8 +85,9 @@ class PostingQueue:
         self._line.close()
 
     def _lead(self, own: Ticket[Any]) -> None:
-        batch = self._line.take()
+        batch: list[Ticket[Any]] = []
         try:
+            self._line.take(batch)
             self._run(batch, time.monotonic() + self._run_seconds_max)
         finally:
             self._line.finish(own, batch)
