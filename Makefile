@@ -43,7 +43,7 @@ refresh: $(READY) ## Write the generated parts of the documentation anew
 	$(BIN)/python docs/_ext/generated.py
 
 torture: $(READY) ## Run the long campaigns: crashes, races, many thousand examples
-	HYPOTHESIS_PROFILE=torture $(BIN)/pytest --numprocesses $(JOBS) -m torture --timeout 3600 $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=torture $(BIN)/pytest --numprocesses $(JOBS) -m torture -o faulthandler_timeout=3600 $(PYTEST_ARGS)
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

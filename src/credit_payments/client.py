@@ -195,7 +195,10 @@ class PaymentsClient:
     def create_customer(
         self, user_id: str, email: str, name: str | None = None, phone: str | None = None
     ) -> values.Customer:
-        """Create a Stripe customer for a user; the same call again gives the same customer.
+        """Create a Stripe customer for a user.
+
+        The same call again gives the same customer, for as long as Stripe keeps the idempotency
+        key that is derived from it (at least 24 hours).
 
         Stripe keeps the personal data; here only the customer's id is kept.
 
@@ -313,8 +316,9 @@ class PaymentsClient:
             payment_intent_id: the payment.
             amount: major units of the payment's currency; all that is left when None.
             reason: one of `REFUND_REASONS`.
-            idempotency_key: names the refund: repeating the call refunds once. Without one, an
-                identical call is taken for a repetition until the first is known here.
+            idempotency_key: names the refund: repeating the call refunds once, for as long as
+                Stripe keeps the key (at least 24 hours). Without one, an identical call is taken
+                for a repetition until the first is known here.
 
         Raises:
             InvalidRequest: an argument cannot be right, or more than is left to refund.

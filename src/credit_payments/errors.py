@@ -266,7 +266,7 @@ class StripeUnavailable(TryAgain):
 
 
 class QueueFull(TryAgain):
-    """The database queue holds as many waiting commands as it may."""
+    """The database queue holds as many commands as it may, or one waited too long for its turn."""
 
     code = "queue_full"
     title = "Too many writes are waiting"

@@ -78,7 +78,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
             known = self._payment_from_quote(view, "")
         if known is not None:
             yield Wallet, known.user_id
-        if known is None or self._problem(view, known) or _was_quarantined(view, self.messenger):
+        if known is None or known.quarantined or self._problem(view, known):
             yield Incident, self._incident_id()
 
     def decide(self, view: View, now: str) -> Decision[Settlement]:
@@ -96,6 +96,8 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
             settled, changes = _credit(view, reported, now)
         else:
             settled = reported
+        if settled.quarantined:
+            settled = msgspec.structs.replace(settled, quarantined=0, updated_at=now)
         changes += self._new_failure(view, known.user_id, now)
         outcome: Outcome = "applied" if changes or settled is not known else "duplicate"
         changes += _closed_incident(view, self._incident_id())
@@ -289,11 +291,6 @@ def _is_done(view: View, messenger: Messenger | None) -> bool:
     return event is not None and event.outcome != "quarantined"
 
 
-def _was_quarantined(view: View, messenger: Messenger | None) -> bool:
-    event = view.get(Event, messenger.event_id) if messenger else None
-    return event is not None and event.outcome == "quarantined"
-
-
 def _handled(
     view: View, messenger: Messenger | None, subject: str, outcome: Outcome, now: str
 ) -> list[Record]:
@@ -326,6 +323,10 @@ def _file(
         created_at=earlier.created_at if earlier else now,
     )
     changes = [incident, *_handled(view, messenger, subject, "quarantined", now)]
+    if known is not None and view.get(Payment, known.payment_intent_id) is not None:
+        # So that whoever settles it later knows that there is something to close.
+        known = msgspec.structs.replace(known, quarantined=1, updated_at=now)
+        changes.append(known)
     return Decision(Settlement(outcome="quarantined", payment=known, reason=reason), changes)
 
 

@@ -361,6 +361,17 @@ def test_an_incident_is_resolved_whoever_reports_the_payment_next(second: Any) -
     assert incident.status == "resolved"
 
 
+def test_an_incident_of_a_recorded_payment_is_resolved_by_another_event(shop: Shop) -> None:
+    shop.system.queue.submit(KeepQuote(quote=quote()))
+    assert shop.deliver("payment_intent.processing", intent("processing")).outcome == "applied"
+    shop.system.wallets.grant("ada", CREDITS_MAX, key="g", reason="all")
+    assert shop.deliver("payment_intent.succeeded", intent(), "evt_1").outcome == "quarantined"
+    shop.system.wallets.spend("ada", CREDITS, key="s")
+    assert shop.deliver("payment_intent.succeeded", intent(), "evt_2").outcome == "applied"
+    assert shop.system._storage.get(Incident, "payment:pi_1").status == "resolved"
+    assert shop.deliver("payment_intent.succeeded", intent(), "evt_1").outcome == "duplicate"
+
+
 @pytest.mark.parametrize("linked", [True, False], ids=["recorded", "quote only"])
 def test_an_intent_whose_metadata_lost_its_user_is_credited_by_its_quote(linked: bool) -> None:
     books = Books(linked=linked)

@@ -53,7 +53,7 @@ class Decision(Generic[A_co]):
 class Command(Protocol[A_co]):
     """One write: which rows it needs, and what it makes of them.
 
-    Both methods are pure, so that a batch may be run again after a failure. `decide` raises an
+    All of it is pure, so that a batch may be run again after a failure. `decide` raises an
     error of the library to reject: the caller gets it, and nothing is changed.
     """
 

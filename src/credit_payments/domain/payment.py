@@ -45,6 +45,7 @@ def from_quote(
         user_id=quote.user_id,
         quote_id=quote.quote_id,
         status="created",
+        quarantined=0,
         amount_minor=quote.amount_minor,
         currency=quote.currency,
         credits=quote.credits,

@@ -101,12 +101,16 @@ class Quote(Record, frozen=True):
 
 
 class Payment(Record, frozen=True):
-    """A payment intent of ours: its quote, and the facts known about it."""
+    """A payment intent of ours: its quote, and the facts known about it.
+
+    `quarantined` is 1 while a report about it waits for a person, and 0 otherwise.
+    """
 
     TABLE: ClassVar = "payments"
     KEY: ClassVar = "payment_intent_id"
     MUTABLE: ClassVar = (
         "status",
+        "quarantined",
         "received_minor",
         "credited",
         "reversed_credits",
@@ -119,6 +123,7 @@ class Payment(Record, frozen=True):
     user_id: str
     quote_id: str
     status: str
+    quarantined: int
     amount_minor: int
     currency: str
     credits: int

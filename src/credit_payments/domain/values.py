@@ -144,8 +144,9 @@ class Balance:
 class Delivery:
     """What became of a webhook.
 
-    `outcome` is `"applied"`, `"queued"`, `"duplicate"`, `"ignored"` or `"quarantined"`; each of
-    them is durable and is answered with 2xx.
+    `outcome` is `"applied"`, `"duplicate"` (its effect was there already), `"ignored"` (it says
+    nothing about credits, and nothing is kept) or `"quarantined"` (kept for a person, with its
+    `reason`). What is kept is durable; each of them is answered with 2xx.
     """
 
     event_id: str

@@ -69,6 +69,7 @@ def test_what_a_faster_webhook_recorded_is_left_as_it_is() -> None:
         "ada",
         "quote_1",
         "succeeded",
+        0,
         1_000,
         "usd",
         100,
