@@ -123,8 +123,8 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         """Why a person must look at it before any credit is posted."""
         if mismatch := payment.mismatch(known, self.facts):
             return mismatch
-        wallet = view.peek(Wallet, known.user_id)
-        if self.facts.status == payment.SUCCEEDED and not ledger.fits(wallet, known.credits):
+        is_due = self.facts.status == payment.SUCCEEDED and not known.credited
+        if is_due and not ledger.fits(view.peek(Wallet, known.user_id), known.credits):
             return "the wallet cannot hold the credits"
         return None
 
