@@ -54,17 +54,18 @@ class System:
             commands_max=settings.queue_commands_max,
             batch_max=settings.batch_commands_max,
         )
-        self.payments = PaymentsClient(
-            StripeGateway(
-                settings.stripe_secret_key,
-                api_version=settings.stripe_api_version,
-                api_base=settings.stripe_api_base,
-                timeout_seconds=settings.stripe_timeout_seconds,
-                retry=RetryPolicy(
-                    attempts=settings.stripe_attempts_max,
-                    wait_seconds_max=settings.stripe_wait_seconds_max,
-                ),
+        self._gateway = StripeGateway(
+            settings.stripe_secret_key,
+            api_version=settings.stripe_api_version,
+            api_base=settings.stripe_api_base,
+            timeout_seconds=settings.stripe_timeout_seconds,
+            retry=RetryPolicy(
+                attempts=settings.stripe_attempts_max,
+                wait_seconds_max=settings.stripe_wait_seconds_max,
             ),
+        )
+        self.payments = PaymentsClient(
+            self._gateway,
             storage,
             self.queue,
             self.calculator,
@@ -94,8 +95,9 @@ class System:
             )
 
     def close(self) -> None:
-        """Finish what waits, then release the database; safe to call twice."""
+        """Finish what waits, then release connections and database; safe to call twice."""
         self.queue.close()
+        self._gateway.close()
         self._storage.close()
 
     def __enter__(self) -> Self:

@@ -6,17 +6,19 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from credit_payments.domain import answers, cursors, ids, ledger, money, payment, values
+from credit_payments.domain import answers, cursors, ids, ledger, money, payment, reversal, values
 from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.packages import CreditPackage
 from credit_payments.domain.quoting import (
+    Asked,
     KeepCustomer,
     KeepQuote,
     LinkIntent,
+    check_repetition,
     intent_metadata,
     make_quote,
 )
-from credit_payments.domain.records import Payment, Purchase, StripeCustomer
+from credit_payments.domain.records import Payment, Purchase, Quote, StripeCustomer
 from credit_payments.domain.stripe_facts import (
     PaymentIntentFacts,
     ref_id,
@@ -101,18 +103,13 @@ class PaymentsClient:
             TryAgain: Stripe or the database did not answer; with an idempotency key the same
                 call is safe to repeat.
         """
-        quote = make_quote(
-            self._calculator,
-            user_id,
-            amount,
-            currency,
-            package_id=package_id,
-            customer_id=customer_id,
-            quote_id=self._quote_id(user_id, idempotency_key),
-        )
+        asked = Asked.read(user_id, amount, currency, package_id, customer_id)
+        quote_id, kept = self._named_quote(asked, idempotency_key)
         if customer_id is not None:
             self._check_customer(customer_id, user_id)
-        kept = self._queue.submit(KeepQuote(quote=quote))
+        if kept is None:
+            quote = make_quote(self._calculator, asked, quote_id=quote_id)
+            kept = self._queue.submit(KeepQuote(quote=quote))
         if kept.payment_intent_id is not None:
             facts = self._gateway.retrieve_payment_intent(kept.payment_intent_id)
         else:
@@ -317,8 +314,9 @@ class PaymentsClient:
             amount: major units of the payment's currency; all that is left when None.
             reason: one of `REFUND_REASONS`.
             idempotency_key: names the refund: repeating the call refunds once, for as long as
-                Stripe keeps the key (at least 24 hours). Without one, an identical call is taken
-                for a repetition until the first is known here.
+                Stripe keeps the key (at least 24 hours). Without one, another call with the same
+                amount is taken for a repetition, and answers with the first refund: give a key to
+                refund the same amount twice.
 
         Raises:
             InvalidRequest: an argument cannot be right, or more than is left to refund.
@@ -358,17 +356,22 @@ class PaymentsClient:
             credits_reversed=settled.reversed_credits,
         )
 
-    def _quote_id(self, user_id: str, idempotency_key: str | None) -> str:
+    def _named_quote(self, asked: Asked, idempotency_key: str | None) -> tuple[str, Quote | None]:
+        """The quote's id, and the quote if this call was made before: its price holds."""
         if idempotency_key is None:
-            return f"quote_{self._new_id()}"
-        ids.check_user_id(user_id)
+            return f"quote_{self._new_id()}", None
         ids.check_key(idempotency_key, param="idempotency_key")
-        named = ledger.fingerprint("quote", user_id, idempotency_key)
-        return f"quote_{named}"
+        quote_id = f"quote_{ledger.fingerprint('quote', asked.user_id, idempotency_key)}"
+        kept = self._storage.get(Quote, quote_id)
+        if kept is not None:
+            check_repetition(kept, asked.fingerprint())
+        return quote_id, kept
 
     def _confirm(self, facts: PaymentIntentFacts) -> PaymentIntentFacts:
         """Confirm once for each attempt; a decline is told by the intent itself."""
-        attempt = ref_id(facts.latest_charge) or "first"
+        attempt = ":".join(
+            ref_id(reference) or "none" for reference in (facts.latest_charge, facts.payment_method)
+        )
         try:
             return self._gateway.confirm_payment_intent(
                 facts.id, idempotency_key=f"confirm:{facts.id}:{attempt}"
@@ -418,13 +421,17 @@ def _not_successful(facts: PaymentIntentFacts) -> CardDeclined | PaymentNotSucce
 
 
 def _refund_key(known: Payment, minor: int | None, key: str | None) -> str:
+    """The caller's name for the refund, or what makes the same call the same refund.
+
+    Without a key that is the amount, and how many refunds failed before: what the webhook of the
+    refund itself changes must not be in it, for it may come between a lost reply and the retry.
+    """
     if key is not None:
-        ids.check_key(key, param="idempotency_key")
-        named = hashlib.sha256(key.encode()).hexdigest()[:32]
+        name = f"key:{ids.check_key(key, param='idempotency_key')}"
     else:
-        named = f"{'all' if minor is None else minor}:{known.refunds}"
-        named = hashlib.sha256(named.encode()).hexdigest()[:32]
-    return f"refund:{known.payment_intent_id}:{named}"
+        failed = reversal.failed_refunds(known.refunds)
+        name = f"{'all' if minor is None else minor}:{failed}"
+    return f"refund:{known.payment_intent_id}:{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def _check_email(email: object) -> None:

@@ -63,8 +63,9 @@ class SqliteStorage:
     def transaction(self) -> Iterator[Transaction]:
         """See the port."""
         with _translated(), self._connections.writer() as connection:
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                # Inside, because a signal's exception may come between its effect and its return.
+                connection.execute("BEGIN IMMEDIATE")
                 yield _SqliteTransaction(connection)
                 connection.execute("COMMIT")
             finally:
@@ -75,11 +76,12 @@ class SqliteStorage:
     def snapshot(self) -> Iterator[Reader]:
         """See the port."""
         with _translated(), self._connections.reader() as connection:
-            connection.execute("BEGIN")
             try:
+                connection.execute("BEGIN")
                 yield _Rows(connection)
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def get(self, kind: type[R], key: str) -> R | None:
         """See the port."""

@@ -22,28 +22,34 @@ IDLE_READERS_MAX = 8
 class Connections:
     """One connection to write with, and a few idle ones to read with.
 
-    None of them lives across a fork: SQLite keeps the locks of a file in a table of the process,
+    None of them is used across a fork: SQLite keeps the locks of a file in a table of the process,
     and a child inherits that table but not the locks. It would write without any, while the
     parent, closing as if it were alone, removes the log under the child's commits
     (https://www.sqlite.org/howtocorrupt.html, section 2.6). So they are closed before a fork, as
-    soon as what runs has ended, and opened again by whoever needs them.
+    soon as what runs has ended; and what could not be closed in time is left alone by the child,
+    which opens its own.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._closed = False
+        self._start()
+        _all.add(self)
+
+    def _start(self) -> None:
+        self._process = os.getpid()
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._idle_readers: list[sqlite3.Connection] = []
         self._reads = 0
         self._forks = False
         self._changed = threading.Condition()
-        _all.add(self)
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
         """The one connection that writes, for one thread at a time."""
-        if not self._writing.acquire(timeout=BUSY_SECONDS_MAX):
+        writing = self._writing
+        if not writing.acquire(timeout=BUSY_SECONDS_MAX):
             raise StorageUnavailable("Another transaction holds the database for too long.")
         try:
             self._check_open()
@@ -51,7 +57,7 @@ class Connections:
                 self._writer = self._open()
             yield self._writer
         finally:
-            self._writing.release()
+            writing.release()
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
@@ -59,21 +65,26 @@ class Connections:
         with self._changed:
             self._changed.wait_for(lambda: not self._forks, timeout=2 * BUSY_SECONDS_MAX)
             self._check_open()
-            self._reads += 1
+            process = self._process
             idle = self._idle_readers.pop() if self._idle_readers else None
+            self._reads += 1
         try:
             connection = self._open() if idle is None else idle
             try:
                 yield connection
             finally:
-                self._put_back(connection)
+                self._put_back(connection, process)
         finally:
             with self._changed:
-                self._reads -= 1
-                self._changed.notify_all()
+                if process == self._process:
+                    self._reads -= 1
+                    self._changed.notify_all()
 
-    def _put_back(self, connection: sqlite3.Connection) -> None:
+    def _put_back(self, connection: sqlite3.Connection, process: int) -> None:
         with self._changed:
+            if process != self._process:  # a read that was begun before a fork ends in the child
+                _abandoned.append(connection)
+                return
             if not self._closed and len(self._idle_readers) < IDLE_READERS_MAX:
                 self._idle_readers.append(connection)
                 return
@@ -96,12 +107,19 @@ class Connections:
         return locked
 
     def after_fork(self, *, locked: bool) -> None:
-        """Go on, in the parent and in the child."""
+        """Go on, in the parent."""
         with self._changed:
             self._forks = False
             self._changed.notify_all()
         if locked:
             self._writing.release()
+
+    def start_in_child(self) -> None:
+        """Begin anew: locks may be held by threads, and connections used, that are not here."""
+        if self._writer is not None:
+            _abandoned.append(self._writer)
+        _abandoned.extend(self._idle_readers)
+        self._start()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -147,6 +165,8 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 _all: weakref.WeakSet[Connections] = weakref.WeakSet()
+_abandoned: list[sqlite3.Connection] = []
+"""Connections of a parent process, kept from being closed: that would touch its locks."""
 _fork_turn = threading.Lock()
 _forking: list[tuple[Connections, bool]] = []
 
@@ -156,14 +176,23 @@ def _before_fork() -> None:
     _forking.extend([(connections, connections.before_fork()) for connections in list(_all)])
 
 
-def _after_fork() -> None:
+def _after_fork_in_parent() -> None:
     while _forking:
         connections, locked = _forking.pop()
         connections.after_fork(locked=locked)
     _fork_turn.release()
 
 
+def _after_fork_in_child() -> None:
+    while _forking:
+        connections, _ = _forking.pop()
+        connections.start_in_child()
+    _fork_turn.release()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
     )

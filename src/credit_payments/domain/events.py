@@ -88,12 +88,11 @@ def read_event(body: bytes) -> Event:
         InvalidPayload: too deep, not JSON, not an event, or not what its type promises.
     """
     _check_depth(body)
-    try:
-        if not body.isascii():
-            body.decode()  # the decoder checks only the texts that it reads
-        event = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidPayload("The webhook's body is not a Stripe event.") from error
+    event = _decode(body)
+    if event is None:
+        # Raised out here, because a UnicodeDecodeError carries the whole body, and with it personal
+        # data, into every log of the error that it is the context of.
+        raise InvalidPayload("The webhook's body is not a Stripe event.")
     if not _EVENT_ID.fullmatch(event.id) or not (
         event.type in READ or _EVENT_TYPE.fullmatch(event.type)
     ):
@@ -101,7 +100,16 @@ def read_event(body: bytes) -> Event:
     return event
 
 
-def _decode(body: bytes) -> Event:
+def _decode(body: bytes) -> Event | None:
+    try:
+        if not body.isascii():
+            body.decode()  # the decoder checks only the texts that it reads
+        return _read(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _read(body: bytes) -> Event:
     try:
         known = _known.decode(body)
     except msgspec.ValidationError:

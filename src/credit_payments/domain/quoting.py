@@ -14,42 +14,90 @@ from credit_payments.domain.stripe_facts import PaymentIntentFacts
 from credit_payments.errors import IdempotencyConflict, InvalidAmount
 
 
-def make_quote(
-    calculator: CreditCalculator,
-    user_id: str,
-    amount: money.Amount | None,
-    currency: str,
-    *,
-    package_id: str | None,
-    customer_id: str | None,
-    quote_id: str,
-) -> Quote:
-    """What is asked for, checked whole before anything is kept or sent.
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller asks an intent for, checked by itself: no price has been looked at yet."""
+
+    user_id: str
+    amount_minor: int | None
+    currency: money.Currency
+    package_id: str | None
+    customer_id: str | None
+
+    @classmethod
+    def read(
+        cls,
+        user_id: str,
+        amount: money.Amount | None,
+        currency: str,
+        package_id: str | None,
+        customer_id: str | None,
+    ) -> Asked:
+        """Check the arguments.
+
+        Raises:
+            InvalidRequest: one of them cannot be right; `param` names it.
+        """
+        ids.check_user_id(user_id)
+        ids.check_text(package_id, param="package_id")
+        unit = money.currency(currency)
+        if amount is not None or package_id is None:
+            minor = money.parse_amount(amount, unit)
+            money.check_chargeable(minor, unit)
+        else:
+            minor = None
+        return cls(
+            user_id=user_id,
+            amount_minor=minor,
+            currency=unit,
+            package_id=package_id,
+            customer_id=customer_id,
+        )
+
+    def fingerprint(self) -> str:
+        """Tells calls under one idempotency key apart, whatever prices have become meanwhile."""
+        return ledger.fingerprint(
+            self.user_id,
+            self.amount_minor,
+            self.currency.code,
+            self.package_id,
+            self.customer_id,
+        )
+
+
+def check_repetition(kept: Quote, fingerprint: str) -> None:
+    """Accept a call under a key that was used before only if it is the same call.
 
     Raises:
-        InvalidRequest: an argument cannot be right, or the amount buys nothing.
+        IdempotencyConflict: it is another one.
     """
-    ids.check_user_id(user_id)
-    if package_id is not None:
-        package = calculator.package(package_id)
-        amount = package.price if amount is None else amount
-    unit = money.currency(currency)
-    minor = money.parse_amount(amount, unit)
-    money.check_chargeable(minor, unit)
-    conversion = calculator.quote(minor, unit.code, package_id)
+    if kept.fingerprint != fingerprint:
+        raise IdempotencyConflict(
+            "The idempotency key was used before with other arguments.", param="idempotency_key"
+        )
+
+
+def make_quote(calculator: CreditCalculator, asked: Asked, *, quote_id: str) -> Quote:
+    """What is asked for, priced.
+
+    Raises:
+        InvalidRequest: the package is unknown or has another price, or the amount buys nothing.
+    """
+    minor = asked.amount_minor
+    if minor is None:
+        minor = calculator.package(asked.package_id or "").price_minor
+    conversion = calculator.quote(minor, asked.currency.code, asked.package_id)
     if conversion.credits == 0:
         raise InvalidAmount("The amount is too small to buy a credit.", param="amount")
     return Quote(
         quote_id=quote_id,
-        user_id=user_id,
+        user_id=asked.user_id,
         amount_minor=minor,
-        currency=unit.code,
+        currency=asked.currency.code,
         credits=conversion.credits,
-        package_id=package_id,
-        customer_id=customer_id,
+        package_id=asked.package_id,
+        customer_id=asked.customer_id,
         rule=conversion.rule,
-        # Not the credits: a repetition after a price change is still the same call.
-        fingerprint=ledger.fingerprint(user_id, minor, unit.code, package_id, customer_id),
+        fingerprint=asked.fingerprint(),
         payment_intent_id=None,
         created_at="",
     )
@@ -90,11 +138,7 @@ class KeepQuote(msgspec.Struct, frozen=True, kw_only=True):
         if known is None:
             kept = msgspec.structs.replace(self.quote, created_at=now)
             return Decision(kept, (kept,))
-        if known.fingerprint != self.quote.fingerprint:
-            raise IdempotencyConflict(
-                "The idempotency key was used before with other arguments.",
-                param="idempotency_key",
-            )
+        check_repetition(known, self.quote.fingerprint)
         return Decision(known)
 
 
@@ -109,6 +153,7 @@ class LinkIntent(msgspec.Struct, frozen=True, kw_only=True):
         yield Quote, self.quote_id
         yield Payment, self.facts.id
         yield Incident, payment.refunds_incident(self.facts.id)
+        yield Incident, payment.cause(self.facts.id)
 
     def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
         """Nothing more."""
@@ -125,6 +170,9 @@ class LinkIntent(msgspec.Struct, frozen=True, kw_only=True):
             return Decision(None, () if quote == linked else (linked,))
         filed = view.get(Incident, payment.refunds_incident(self.facts.id))
         created = payment.from_quote(quote, self.facts, filed, now)
+        incident = view.get(Incident, payment.cause(self.facts.id))
+        if incident is not None and incident.status == "open":
+            created = msgspec.structs.replace(created, quarantined=1)
         changes = (linked, payment.received(created, self.facts, now))
         if filed is None:
             return Decision(None, changes)

@@ -146,7 +146,6 @@ class Purchase(Record, frozen=True):
     TABLE: ClassVar = "credit_purchases"
     KEY: ClassVar = "payment_intent_id"
     INDEXES: ClassVar = (("user_id", "sequence"),)
-    MUTABLE: ClassVar = ("status",)
 
     payment_intent_id: str
     user_id: str

@@ -20,7 +20,14 @@ class KnownRefund(NamedTuple):
     status: str
 
 
-_RANK = {"pending": 0, "requires_action": 0, "succeeded": 1, "failed": 2, "canceled": 2}
+_FAILED = 2
+_RANK = {
+    "pending": 0,
+    "requires_action": 0,
+    "succeeded": 1,
+    "failed": _FAILED,
+    "canceled": _FAILED,
+}
 """A refund only moves forward, and may fail after it had succeeded
 (https://docs.stripe.com/refunds#failed-refunds)."""
 
@@ -49,11 +56,20 @@ def credits_reversed(refunds: str, *, granted: int, paid_minor: int) -> int:
     33
     """
     reversed_minor = sum(
-        refund.amount for refund in read_refunds(refunds).values() if _rank(refund) <= 1
+        refund.amount for refund in read_refunds(refunds).values() if _rank(refund) < _FAILED
     )
     if paid_minor <= 0:
         return 0
     return granted * min(reversed_minor, paid_minor) // paid_minor
+
+
+def failed_refunds(refunds: str) -> int:
+    """How many refunds of a payment came to nothing.
+
+    >>> failed_refunds('{"re_1": [333, "failed"], "re_2": [333, "succeeded"]}')
+    1
+    """
+    return sum(_rank(refund) == _FAILED for refund in read_refunds(refunds).values())
 
 
 def _rank(refund: KnownRefund) -> int:

@@ -69,6 +69,7 @@ class PaymentIntentFacts(msgspec.Struct, frozen=True, tag_field="object", tag="p
     metadata: dict[str, str] = {}
     customer: Ref = None
     latest_charge: Ref = None
+    payment_method: Ref = None
     last_payment_error: PaymentError | None = None
     client_secret: str | None = None
     livemode: bool = False

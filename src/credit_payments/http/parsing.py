@@ -33,7 +33,7 @@ _JSON_TYPE: Final = re.compile(r'application/json\s*(;\s*charset="?utf-?8"?\s*)?
 
 # An opaque token for us. Visible ASCII keeps it printable in every log; 255 is Stripe's bound
 # (https://docs.stripe.com/api/idempotent_requests).
-_IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}")
+_IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,200}")
 
 
 @attrs.frozen
@@ -129,12 +129,12 @@ def read_idempotency_key(headers: Mapping[str, str]) -> str | None:
     """The `Idempotency-Key` header, if there is one.
 
     Raises:
-        InvalidRequest: not 1 to 255 visible ASCII characters.
+        InvalidRequest: not 1 to 200 visible ASCII characters.
     """
     key = headers.get("idempotency-key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidRequest(
-            "Idempotency-Key must be 1 to 255 visible ASCII characters", param="Idempotency-Key"
+            "Idempotency-Key must be 1 to 200 visible ASCII characters", param="Idempotency-Key"
         )
     return key
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -29,16 +30,15 @@ class QueueHealth:
 class Ticket(Generic[A]):
     """A command on its way through the queue, and where its caller waits."""
 
-    __slots__ = ("answer", "chain", "command", "done", "error", "gone", "leads", "since", "woken")
+    __slots__ = ("answer", "chain", "command", "done", "error", "gone", "since", "woken")
 
     def __init__(self, command: Command[A]) -> None:
         self.command = command
         self.answer: A | None = None
         self.error: Exception | None = None
         self.done = False
-        self.leads = False
         self.gone = False
-        self.chain: deque[Ticket[Any]] | None = None
+        self.chain: Chain | None = None
         self.since = time.monotonic()
         # A bare lock, taken at birth, is the cheapest thing a thread can wait for.
         self.woken = threading.Lock()
@@ -59,6 +59,16 @@ class Ticket(Generic[A]):
         if self.error is not None:
             raise self.error
         return cast("A", self.answer)
+
+
+class Chain:
+    """Answered callers who are still asleep, and whose batch they were in."""
+
+    __slots__ = ("leader", "sleepers")
+
+    def __init__(self, leader: Ticket[Any], sleepers: Iterable[Ticket[Any]]) -> None:
+        self.leader = leader
+        self.sleepers = deque(sleepers)
 
 
 class Line:
@@ -84,7 +94,7 @@ class Line:
         self._idle = threading.Condition(self._mutex)
         self._waiting: deque[Ticket[Any]] = deque()
         self._closed = False
-        self._led = False
+        self._leader: Ticket[Any] | None = None
         self._led_since = 0.0
         self._running = False
 
@@ -101,9 +111,9 @@ class Line:
             if len(self._waiting) >= self._commands_max:
                 raise QueueFull(f"{self._commands_max} writes wait already; try again.")
             self._waiting.append(ticket)
-            if self._led:
+            if self._leader is not None:
                 return False
-            self._led = ticket.leads = True
+            self._leader = ticket
             self._led_since = ticket.since
             return True
 
@@ -112,11 +122,10 @@ class Line:
         deadline = ticket.since + self._wait_seconds_max
         while not ticket.woken.acquire(timeout=self._turn_seconds):
             with self._mutex:
-                if ticket.leads:
-                    return True
                 if not ticket.done and self._is_stalled():
-                    ticket.leads = True
+                    self._leader = ticket
                     self._led_since = time.monotonic()
+                if self._leader is ticket:
                     return True
                 if not ticket.done and time.monotonic() >= deadline:
                     self._give_up(ticket)
@@ -125,11 +134,13 @@ class Line:
                 return False
         if ticket.chain is not None:
             self._wake_next(ticket.chain)
-        return ticket.leads
+        return self._leader is ticket
 
-    def take(self, batch: list[Ticket[Any]]) -> None:
+    def take(self, own: Ticket[Any], batch: list[Ticket[Any]]) -> None:
         """Fill the batch of who leads with those that have waited longest."""
         with self._mutex:
+            if self._leader is not own:  # it was so slow to begin that another took over
+                return
             self._running = True
             for _ in range(min(len(self._waiting), self._batch_max)):
                 batch.append(self._waiting.popleft())  # noqa: PERF401 - see `finish`
@@ -142,25 +153,20 @@ class Line:
         """
         others = [ticket for ticket in batch if ticket is not own]
         with self._mutex:
-            own.leads = self._running = False
-            self._led_since = time.monotonic()
+            if self._leader is own:
+                self._running = False
             self._waiting.extendleft(t for t in reversed(others) if not t.done)
-            chain = deque(ticket for ticket in others if ticket.done and not ticket.gone)
-            for ticket in chain:
-                ticket.chain = chain
-        self._wake_next(chain)
+        self._wake_next(Chain(own, (ticket for ticket in others if ticket.done)))
 
     def leave(self, ticket: Ticket[Any]) -> None:
         """Go without an answer, and leave the lead to somebody else."""
-        successor = None
         with self._mutex:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-            if ticket.leads:
-                successor = self._hand_on()
+            if self._leader is ticket:
+                self._running = False
+                self._hand_on()
         self._step_out(ticket)
-        if successor is not None:
-            successor.woken.release()
 
     def health(self) -> QueueHealth:
         """How long the line is now."""
@@ -174,7 +180,7 @@ class Line:
         deadline = time.monotonic() + self._wait_seconds_max
         with self._mutex:
             self._closed = True
-            while self._led and time.monotonic() < deadline:
+            while self._leader is not None and time.monotonic() < deadline:
                 if self._is_stalled() and not self._waiting:
                     return
                 self._idle.wait(timeout=STALL_SECONDS_MAX)
@@ -185,7 +191,9 @@ class Line:
         An exception from a signal handler can end a thread between any two steps, also those that
         are there to clean up after one.
         """
-        return not self._running and time.monotonic() - self._led_since > STALL_SECONDS_MAX
+        if self._leader is None or self._running:
+            return False
+        return time.monotonic() - self._led_since > STALL_SECONDS_MAX
 
     def _give_up(self, ticket: Ticket[Any]) -> None:
         """Answer a caller who waited too long, with the mutex held."""
@@ -196,32 +204,38 @@ class Line:
             ticket.fail(StorageUnavailable("The database did not answer in time."))
 
     def _step_out(self, ticket: Ticket[Any]) -> None:
-        """Leave without having been woken; a chain that counts on it goes on."""
+        """Leave without having waited to be woken."""
         with self._mutex:
             ticket.gone = True
-            chain = ticket.chain
-            if chain is not None and ticket in chain:
-                chain.remove(ticket)
-                return
-        if chain is not None:  # it was woken in this very moment
-            self._wake_next(chain)
+        if ticket.chain is not None:  # it was woken in this very moment
+            self._wake_next(ticket.chain)
 
-    def _wake_next(self, chain: deque[Ticket[Any]]) -> None:
+    def _wake_next(self, chain: Chain) -> None:
+        """Wake who comes next in a chain; at its end hand on, if its lead was not taken over."""
         with self._mutex:
-            self._led_since = time.monotonic()
-            following = chain.popleft() if chain else self._hand_on()
-        if following is not None:
-            following.woken.release()
+            if self._leader is chain.leader:
+                self._led_since = time.monotonic()
+            while chain.sleepers:
+                ticket = chain.sleepers.popleft()
+                if not ticket.gone:
+                    ticket.chain = chain  # from now on it is this one who has to go on with it
+                    _wake(ticket)
+                    return
+            if self._leader is chain.leader:
+                self._hand_on()
 
-    def _hand_on(self) -> Ticket[Any] | None:
-        """Name the next leader, with the mutex held; the caller wakes it."""
+    def _hand_on(self) -> None:
+        """Name and wake the next leader, with the mutex held."""
         if not self._waiting:
-            self._led = False
+            self._leader = None
             self._idle.notify_all()
-            return None
-        successor = self._waiting[0]
-        if successor.leads:  # by a chain that was given up for lost, and came to its end after all
-            return None
-        successor.leads = True
+            return
+        self._leader = self._waiting[0]
         self._led_since = time.monotonic()
-        return successor
+        _wake(self._leader)
+
+
+def _wake(ticket: Ticket[Any]) -> None:
+    """Once is enough: who was named leader and then taken over is woken by its answer, too."""
+    if ticket.woken.locked():
+        ticket.woken.release()

@@ -87,7 +87,7 @@ class PostingQueue:
     def _lead(self, own: Ticket[Any]) -> None:
         batch: list[Ticket[Any]] = []
         try:
-            self._line.take(batch)
+            self._line.take(own, batch)
             self._run(batch, time.monotonic() + self._run_seconds_max)
         finally:
             self._line.finish(own, batch)
@@ -99,7 +99,7 @@ class PostingQueue:
         if len(batch) == 1 or time.monotonic() >= deadline:
             for ticket in batch:
                 # Each caller's own: raising one error in many threads would mix up their traces.
-                ticket.fail(copy(error))
+                ticket.fail(error if len(batch) == 1 else copy(error))
             return
         middle = len(batch) // 2
         self._run(batch[:middle], deadline)
