@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, cast
 
 import attrs
 
@@ -16,8 +16,6 @@ from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
 from credit_payments.domain.pricing import Bonus, Rate, Tier, TierSchedule
 from credit_payments.errors import ConfigurationError
 from credit_payments.ports.secrets import SecretSource
-
-T = TypeVar("T")
 
 __all__ = ["NAMES_IN_SOURCES", "Settings", "load_settings"]
 
@@ -66,7 +64,7 @@ def _split_secrets(given: str | Sequence[str] | None) -> str | Sequence[str] | N
     return None if given is None else _to_tuple(given)
 
 
-def _to_tuple(given: Sequence[T]) -> Sequence[T]:
+def _to_tuple(given: Sequence[Any]) -> Sequence[Any]:
     try:
         return tuple(given)
     except TypeError as error:

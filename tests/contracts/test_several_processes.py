@@ -141,6 +141,32 @@ system.close()
 """
 )
 
+FORK_DURING_A_LONG_READ = (
+    FORK
+    + """
+from credit_payments.adapters import sqlite_connections
+from credit_payments.domain.records import Wallet
+from credit_payments.errors import StorageUnavailable
+sqlite_connections.BUSY_SECONDS_MAX = 0.1
+grant("before")
+system.wallets.grant("bob", 1, key="bob", reason="fork")
+reading = system._storage.scan(Wallet, order=("user_id",))
+next(reading)
+def in_child():
+    for attempt in (grant, lambda key: cp.connect(database=f"sqlite:///{sys.argv[1]}")):
+        try:
+            attempt("child")
+        except (StorageUnavailable, cp.ConfigurationError):
+            continue
+        raise AssertionError("a write that nobody would find again")
+pid = child_of(in_child)
+assert os.waitpid(pid, 0)[1] == 0
+reading.close()
+assert grant("after").balance_after == 2
+system.close()
+"""
+)
+
 PARENT_CLOSES_FIRST = (
     FORK
     + """
@@ -173,6 +199,10 @@ with cp.connect(database=f"sqlite:///{sys.argv[1]}") as again:
         pytest.param(
             FORK_WHILE_THREADS_WRITE,
             id="fork while threads write",
+        ),
+        pytest.param(
+            FORK_DURING_A_LONG_READ,
+            id="fork during a long read",
         ),
     ],
 )

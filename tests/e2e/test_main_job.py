@@ -9,6 +9,9 @@ import pytest
 from tests.support.live_shop import LiveShop
 
 import credit_payments as cp
+from credit_payments.adapters.memory import MemoryStorage
+from credit_payments.adapters.system_clock import SystemClock
+from credit_payments.testing.simulator import StripeSimulator
 
 
 def test_a_paid_intent_becomes_credits_once_whoever_reports_it(shop: LiveShop) -> None:
@@ -146,6 +149,40 @@ def test_a_lost_reply_leaves_one_intent(shop: LiveShop) -> None:
     shop.simulator.wait_for_deliveries()
     assert shop.balance() == 100
     assert len(shop.rows("SELECT * FROM payments")) == 1
+
+
+def test_a_refund_whose_reply_is_lost_is_not_refunded_again_by_the_retry(shop: LiveShop) -> None:
+    intent = shop.offer()
+    shop.simulator.pay(intent)
+    shop.confirm(intent)
+    for _ in range(3):  # as often as one call tries
+        shop.simulator.faults.lose_reply(method="POST", path="/v1/refunds")
+    with pytest.raises(cp.StripeUnavailable):
+        shop.system.payments.refund(intent, "2.50")
+    shop.simulator.wait_for_deliveries()
+    assert shop.balance() == 75, "the webhook was faster than the retry"
+    assert shop.system.payments.refund(intent, "2.50").credits_reversed == 25
+    shop.simulator.wait_for_deliveries()
+    assert shop.balance() == 75
+
+
+def test_a_repetition_under_a_key_holds_the_first_price() -> None:
+    with StripeSimulator() as simulator:
+
+        def shop_selling_at(price: int, storage: MemoryStorage) -> cp.System:
+            settings = cp.Settings(
+                database="memory://",
+                stripe_secret_key=simulator.secret_key,
+                stripe_api_base=simulator.url,
+                packages=[cp.CreditPackage("basic", "Basic", 100, price)],
+            )
+            return cp.System(settings, storage=storage, clock=SystemClock())
+
+        storage = MemoryStorage()
+        buy: dict[str, Any] = {"package_id": "basic", "idempotency_key": "order-1"}
+        first = shop_selling_at(10, storage).payments.create_payment_intent("ada", **buy)
+        again = shop_selling_at(12, storage).payments.create_payment_intent("ada", **buy)
+        assert again == first
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,12 @@ class Connections:
     and a child inherits that table but not the locks. It would write without any, while the
     parent, closing as if it were alone, removes the log under the child's commits
     (https://www.sqlite.org/howtocorrupt.html, section 2.6). So they are closed before a fork, as
-    soon as what runs has ended; and what could not be closed in time is left alone by the child,
-    which opens its own.
+    soon as what runs has ended. A child that was forked while something ran for too long can never
+    use the file safely, neither through old connections nor through new ones, and is told so.
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path = os.path.realpath(path)
         self._closed = False
         self._start()
         _all.add(self)
@@ -116,14 +116,20 @@ class Connections:
 
     def start_in_child(self) -> None:
         """Begin anew: locks may be held by threads, and connections used, that are not here."""
-        if self._writer is not None:
-            _abandoned.append(self._writer)
-        _abandoned.extend(self._idle_readers)
+        inherited = [*self._idle_readers, *([self._writer] if self._writer else [])]
+        if inherited or self._reads:
+            _abandoned.extend(inherited)
+            _unsafe_here.add(self._path)
         self._start()
 
     def _check_open(self) -> None:
         if self._closed:
             raise StorageUnavailable("The database was closed.")
+        if self._path in _unsafe_here:
+            raise StorageUnavailable(
+                "This process was forked while its parent read or wrote the database for long; "
+                "SQLite cannot be used here. Fork when nothing runs, or start processes by spawn."
+            )
 
     def _close_all(self) -> None:
         if self._writer is not None:
@@ -167,6 +173,8 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 _all: weakref.WeakSet[Connections] = weakref.WeakSet()
 _abandoned: list[sqlite3.Connection] = []
 """Connections of a parent process, kept from being closed: that would touch its locks."""
+_unsafe_here: set[str] = set()
+"""The files that a parent process had open while it forked this one."""
 _fork_turn = threading.Lock()
 _forking: list[tuple[Connections, bool]] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -195,4 +196,30 @@ def test_many_readers_at_once_leave_no_more_than_a_few_connections(tmp_path: Pat
     with ThreadPoolExecutor(32) as pool:
         assert list(pool.map(read, range(32), timeout=20)) == [ADA] * 32
     assert len(storage._connections._idle_readers) <= 8
+    storage.close()
+
+
+def test_a_signal_while_the_lock_is_waited_for_leaves_no_transaction_open(tmp_path: Path) -> None:
+    path = tmp_path / "credits.db"
+    storage = SqliteStorage(path)
+    foreign = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    foreign.execute("BEGIN IMMEDIATE")
+    end = threading.Timer(0.3, lambda: foreign.execute("COMMIT"))
+    end.start()
+
+    def ring(*_: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(InterruptedError):
+            put(storage, ADA)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    end.join()
+    foreign.execute("BEGIN IMMEDIATE")  # nobody holds the lock
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    put(storage, ADA)
     storage.close()
