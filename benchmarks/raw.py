@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from benchmarks.measure import WrongResult
+from benchmarks.measure import WrongResult, prepared
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.adapters.sqlite_connections import CHECKPOINT_PAGES
 from credit_payments.domain.records import RECORDS, Key, Record
@@ -69,7 +69,7 @@ def _update(record: Record) -> Statement:
 
 def replay(path: Path, script: Script) -> float:
     """Run the transactions one by one; how many of them a second."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with prepared(), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")

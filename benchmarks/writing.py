@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks import raw, stripe_events
-from benchmarks.measure import Plan, Row, WrongResult, ratio_row, take_turns
+from benchmarks.measure import Plan, Row, WrongResult, prepared, ratio_row, take_turns
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.bootstrap import System, connect
@@ -188,7 +188,7 @@ def _run(commands: Sequence[Command], callers: int) -> float:
         for command in own:
             command()
 
-    with ThreadPoolExecutor(callers) as threads:
+    with prepared(), ThreadPoolExecutor(callers) as threads:
         waiting = [threads.submit(call, commands[start::callers]) for start in range(callers)]
         ready.wait(timeout=60)
         start_time = time.perf_counter()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from credit_payments.domain.records import RECORDS, Key, Record
+from credit_payments.domain.records import RECORDS, Key, Record, key_of
 from credit_payments.errors import StorageUnavailable
 from credit_payments.ports.storage import Reader, Transaction, WriteConflict
 
@@ -149,7 +149,7 @@ class _MemoryTransaction:
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         for record in inserts:
-            key: Key = (type(record), getattr(record, record.KEY))
+            key = key_of(record)
             unique = {
                 (type(record), columns, _position(columns)(record)) for columns in record.UNIQUE
             }
@@ -158,7 +158,7 @@ class _MemoryTransaction:
             self._changed[key] = record
             self._unique |= unique
         for record in updates:
-            key = (type(record), getattr(record, record.KEY))
+            key = key_of(record)
             before = self.load([key])[key]
             mutable = {name: getattr(record, name) for name in record.MUTABLE}
             self._changed[key] = msgspec.structs.replace(before, **mutable)

@@ -29,8 +29,9 @@ R = TypeVar("R", bound=Record)
 
 STATEMENT_ROWS_MAX = 64
 """Many rows a statement, because each step of a statement gives other threads a turn at the
-interpreter, and under load getting it back costs more than the step. Sizes are powers of two, so
-that a few statements, which stay prepared, serve any number of rows."""
+interpreter, and under load getting it back costs more than the step. Only numbers of three binary
+digits and zeros are used (1 to 8, 10, 12, … 56, 64): few enough to stay prepared, and two or three
+statements serve any number of rows."""
 _TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
 
@@ -176,16 +177,18 @@ class _SqliteTransaction:
         for record in records:
             by_kind.setdefault(type(record), []).append(record)
         for kind, rows in by_kind.items():
-            for some in _in_powers_of_two(rows):
+            for some in _in_runs(rows):
                 places = list(chain.from_iterable(map(values(kind), some)))
                 self._connection.execute(statement(kind, len(some)), places)
 
 
-def _in_powers_of_two(rows: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """Cut into runs of 64, 32, … 1."""
+def _in_runs(rows: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Cut into runs of 64, and what is left into two or three."""
     start = 0
     while start < len(rows):
-        size = min(STATEMENT_ROWS_MAX, 1 << ((len(rows) - start).bit_length() - 1))
+        left = min(STATEMENT_ROWS_MAX, len(rows) - start)
+        small_bits = max(0, left.bit_length() - 3)
+        size = left >> small_bits << small_bits
         yield rows[start : start + size]
         start += size
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar
 
 from credit_payments.domain.records import Key, Record
 
@@ -31,13 +31,13 @@ class View:
             NotLoaded: nobody named that key, so nothing is known about it.
         """
         try:
-            return cast("R | None", self._rows[kind, key])
+            return self._rows[kind, key]  # type: ignore[return-value]
         except KeyError:
             raise NotLoaded(kind.TABLE, key) from None
 
     def peek(self, kind: type[R], key: str) -> R | None:
         """The row of that key if it is loaded; None also when nothing is known about it yet."""
-        return cast("R | None", self._rows.get((kind, key)))
+        return self._rows.get((kind, key))  # type: ignore[return-value]
 
 
 class Decision(Generic[A_co]):

@@ -109,7 +109,10 @@ def take(
 
 def chain_hash(entry: Entry) -> str:
     """SHA-256 over every field of an entry but the hash itself, the previous hash included."""
-    fields = msgspec.structs.astuple(entry)[:-1]
+    return _hash(msgspec.structs.astuple(entry)[:-1])
+
+
+def _hash(fields: tuple[object, ...]) -> str:
     return hashlib.sha256(_encode(fields)).hexdigest()
 
 
@@ -130,24 +133,14 @@ def _post(
         legs[f"wallet:{user}"] = to_wallet
     if to_debt:
         legs[f"debt:{user}"] = to_debt
-    entry = Entry(
-        transaction_id=transaction_id(effect.cause),
-        user_id=user,
-        sequence=wallet.entries + 1,
-        kind=effect.kind.value,
-        cause=effect.cause,
-        fingerprint=effect.arguments,
-        credits=to_wallet,
-        balance_after=wallet.available + to_wallet,
-        debt_after=wallet.debt - to_debt,
-        legs=_encode(legs).decode(),
-        reason=effect.reason,
-        metadata=effect.metadata,
-        created_at=effect.now,
-        previous_hash=wallet.head,
-        hash="",
-    )
-    entry = msgspec.structs.replace(entry, hash=chain_hash(entry))
+    available, debt = wallet.available + to_wallet, wallet.debt - to_debt
+    # All fields of an entry but its hash, in their order.
+    fields = (
+        transaction_id(effect.cause), user, wallet.entries + 1, effect.kind.value, effect.cause,
+        effect.arguments, to_wallet, available, debt, _encode(legs).decode(), effect.reason,
+        effect.metadata, effect.now, wallet.head,
+    )  # fmt: skip
+    entry = Entry(*fields, hash=_hash(fields))
     after = Wallet(
         user, entry.balance_after, entry.debt_after, entry.sequence, entry.hash, effect.now
     )

@@ -13,6 +13,7 @@ hot path: building one and turning it into a row costs a tenth there.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import ClassVar, TypeAlias
 
 import msgspec
@@ -258,3 +259,16 @@ RECORDS: tuple[type[Record], ...] = (
     Incident,
 )
 """Every kind of row, in the order in which databases lock and write them."""
+
+
+_KEY_OF = {kind: attrgetter(kind.KEY) for kind in RECORDS}
+
+
+def key_of(record: Record) -> Key:
+    """The name of the row that a record is.
+
+    >>> key_of(Wallet("ada", 0, 0, 0, "", "")) == (Wallet, "ada")
+    True
+    """
+    kind = type(record)
+    return kind, _KEY_OF[kind](record)

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from credit_payments.domain.decision import Command, NotLoaded, View
-from credit_payments.domain.records import Key, Record
+from credit_payments.domain.records import Key, Record, key_of
 from credit_payments.ports.storage import Transaction
 from credit_payments.posting.line import Ticket
 
@@ -63,7 +63,7 @@ def decide(batch: Sequence[Ticket[Any]], rows: dict[Key, Record | None], now: st
             outcome.answers.append((ticket, None, error))
         else:
             for record in decision.changes:
-                key: Key = (type(record), getattr(record, record.KEY))
+                key = key_of(record)
                 is_new = key in new or rows.get(key) is None
                 (new if is_new else replaced)[key] = rows[key] = record
             outcome.answers.append((ticket, decision.answer, None))
