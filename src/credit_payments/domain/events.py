@@ -76,7 +76,6 @@ _other = msgspec.json.Decoder(_Other)
 _objects = {kind: msgspec.json.Decoder(kind) for kind in set(READ.values())}
 _EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,240}", re.ASCII)
 _EVENT_TYPE = re.compile(r"[a-z0-9_.]{1,120}", re.ASCII)
-_ALL_BUT_OPENERS = bytes(set(range(256)) - set(b"[{"))
 # A text without an end takes all the rest, or each quote in it would be tried as a beginning.
 _OPENERS_AND_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 
@@ -126,9 +125,10 @@ def _read(body: bytes) -> Event:
 
 def _check_depth(body: bytes) -> None:
     """Refuse deep nesting before a parser meets it."""
-    # Fewer brackets than the bound cannot nest deeper than it: most bodies end here, after one
-    # pass at memory speed.
-    if len(body.translate(None, _ALL_BUT_OPENERS)) <= DEPTH_MAX:
+    # Fewer brackets than the bound cannot nest deeper than it: most bodies end here. Taking them
+    # out and comparing the lengths is the fastest way to count a rare byte.
+    without_openers = len(body.replace(b"{", b"")) + len(body.replace(b"[", b""))
+    if 2 * len(body) - without_openers <= DEPTH_MAX:
         return
     depth = 0
     for token in _OPENERS_AND_TEXTS.findall(body):
