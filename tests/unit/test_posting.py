@@ -572,3 +572,18 @@ def test_an_interrupt_between_any_two_lines_leaves_a_queue_that_works(faulty: Fa
             break
         assert queue.submit(add(f"evt_{attempt}")) is True, hit
     assert len(interrupted) > 40, "the sweep went through both modules"
+
+
+def test_who_comes_too_late_to_lead_leaves_the_database_alone(
+    queue: PostingQueue, faulty: Faulty
+) -> None:
+    late = Ticket(add("evt_late"))
+    assert queue._line.enter(late)
+    queue._line._leader = Ticket(add("evt_other"))  # another has taken the lead over
+    faulty.fail("begin", StorageUnavailable("down"))
+    queue._lead(late)
+    queue._line._leader = late
+    with pytest.raises(StorageUnavailable, match="down"), faulty.transaction():
+        pass  # the fault is still there: nobody has begun a transaction
+    queue._lead(late)
+    assert late.result() is True

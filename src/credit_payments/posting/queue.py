@@ -88,7 +88,8 @@ class PostingQueue:
         batch: list[Ticket[Any]] = []
         try:
             self._line.take(own, batch)
-            self._run(batch, time.monotonic() + self._run_seconds_max)
+            if batch:  # none, where another took the lead over
+                self._run(batch, time.monotonic() + self._run_seconds_max)
         finally:
             self._line.finish(own, batch)
 
