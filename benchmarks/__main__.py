@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import importing, reading, report, writing
+from benchmarks import growing, importing, peers, reading, report, writing
 from benchmarks.machine import Machine, this_machine
 from benchmarks.measure import FULL, QUICK, Plan, Row, WrongResult
 
@@ -32,7 +32,14 @@ def _measure(plan: Plan, parent: Path) -> tuple[Machine, list[Row]]:
     with tempfile.TemporaryDirectory(dir=parent, prefix=".benchmarks-") as name:
         folder = Path(name).resolve()
         machine = this_machine(folder)
-        return machine, [*reading.rows(plan), *writing.rows(plan, folder), *importing.rows(plan)]
+        rows = [
+            *reading.rows(plan),
+            *writing.rows(plan, folder),
+            *growing.rows(plan, folder),
+            *peers.rows(plan, folder),
+            *importing.rows(plan),
+        ]
+        return machine, rows
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,6 +28,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         processes: how many processes of each kind are started.
         database_turns: how often each way of writing gets a fresh database.
         commands: how many writes go into each of them.
+        entries: how many entries a wallet with a long history has.
+        lots: how many open lots a wallet with many has.
     """
 
     turns: int
@@ -35,10 +37,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
     database_turns: int
     commands: int
+    entries: int
+    lots: int
 
 
-FULL = Plan(turns=40, turn_seconds=0.05, processes=25, database_turns=7, commands=4_000)
-QUICK = Plan(turns=3, turn_seconds=0.01, processes=2, database_turns=1, commands=256)
+FULL = Plan(
+    turns=40,
+    turn_seconds=0.05,
+    processes=25,
+    database_turns=7,
+    commands=4_000,
+    entries=1_000_000,
+    lots=10_000,
+)
+QUICK = Plan(
+    turns=3, turn_seconds=0.01, processes=2, database_turns=1, commands=256, entries=2_000, lots=200
+)
 
 
 @contextmanager

@@ -20,7 +20,8 @@ import msgspec
 from benchmarks.measure import WrongResult, prepared
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.adapters.sqlite_connections import CHECKPOINT_PAGES
-from credit_payments.domain.records import RECORDS, Key, Record
+from credit_payments.domain.decision import Range
+from credit_payments.domain.records import RECORDS, Key, Record, key_of
 from credit_payments.ports.storage import Transaction
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
@@ -47,13 +48,22 @@ class _Recording:
     def __init__(self, inner: Transaction) -> None:
         self._inner = inner
         self.statements: list[Statement] = []
+        self._loaded: dict[Key, Record] = {}
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
-        return self._inner.load(keys)
+        found = self._inner.load(keys)
+        self._loaded.update(found)
+        return found
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        found = self._inner.first(ranges)
+        self._loaded.update((key_of(row), row) for rows in found.values() for row in rows)
+        return found
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         self._inner.write(inserts, updates)
-        self.statements += [*map(_insert, inserts), *map(_update, updates)]
+        self.statements += map(_insert, inserts)
+        self.statements += (_update(row, self._loaded[key_of(row)]) for row in updates)
 
 
 def _insert(record: Record) -> Statement:
@@ -61,9 +71,11 @@ def _insert(record: Record) -> Statement:
     return f"INSERT INTO {record.TABLE} VALUES ({', '.join('?' * len(row))})", row
 
 
-def _update(record: Record) -> Statement:
-    changes = ", ".join(f"{name} = ?" for name in record.MUTABLE)
-    values = (getattr(record, name) for name in (*record.MUTABLE, record.KEY))
+def _update(record: Record, before: Record) -> Statement:
+    """Only the columns that change, as by hand nobody would write more."""
+    names = [n for n in record.MUTABLE if getattr(record, n) != getattr(before, n)]
+    changes = ", ".join(f"{name} = ?" for name in names)
+    values = (getattr(record, name) for name in (*names, record.KEY))
     return f"UPDATE {record.TABLE} SET {changes} WHERE {record.KEY} = ?", tuple(values)
 
 

@@ -13,6 +13,14 @@ import time
 
 WEBHOOK_SECRET = "whsec_benchmark"
 CREATED = 1_767_225_600
+ADDRESS = {
+    "city": "Springfield",
+    "country": "US",
+    "line1": "1 Example Street",
+    "line2": None,
+    "postal_code": "00000",
+    "state": "CA",
+}
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -30,18 +38,30 @@ def stripe_id(prefix: str, number: int) -> str:
 
 def payment_succeeded(number: int, *, user_id: str, quote_id: str, amount_minor: int) -> bytes:
     """The body of a `payment_intent.succeeded` event."""
-    event = {
+    return event(
+        number,
+        "payment_intent.succeeded",
+        _intent(number, user_id, quote_id, amount_minor),
+        request={"id": "req_BenchRequest01", "idempotency_key": f"intent:{quote_id}"},
+    )
+
+
+def event(
+    number: int, kind: str, about: dict[str, object], *, request: dict[str, str | None]
+) -> bytes:
+    """The body of an event of a kind about an object of the same number."""
+    body = {
         "id": stripe_id("evt", number),
         "object": "event",
         "api_version": "2023-10-16",
         "created": CREATED + number + 2,
-        "data": {"object": _intent(number, user_id, quote_id, amount_minor)},
+        "data": {"object": about},
         "livemode": False,
         "pending_webhooks": 1,
-        "request": {"id": "req_BenchRequest01", "idempotency_key": f"intent:{quote_id}"},
-        "type": "payment_intent.succeeded",
+        "request": request,
+        "type": kind,
     }
-    return json.dumps(event, indent=2).encode()
+    return json.dumps(body, indent=2).encode()
 
 
 def sign(body: bytes) -> str:
@@ -124,14 +144,7 @@ def _intent(number: int, user_id: str, quote_id: str, amount_minor: int) -> dict
         "review": None,
         "setup_future_usage": "off_session",
         "shipping": {
-            "address": {
-                "city": "Springfield",
-                "country": "US",
-                "line1": "1 Example Street",
-                "line2": None,
-                "postal_code": "00000",
-                "state": "CA",
-            },
+            "address": ADDRESS,
             "carrier": None,
             "name": "A Customer",
             "phone": "+15555550100",

@@ -51,6 +51,8 @@ class _Case:
 
     change: int
     """By how many credits each command changes its wallet."""
+    users = USERS
+    """How many wallets take turns."""
 
     def by_library(self, callers: int) -> float:
         """Run all commands, shared out among so many threads; how many a second."""
@@ -58,9 +60,9 @@ class _Case:
         with connect(
             database=f"sqlite:///{path}", stripe_webhook_secret=stripe_events.WEBHOOK_SECRET
         ) as system:
-            rate = _run(self.prepare(system), callers)
+            rate = run_all(self.prepare(system), callers)
             self._check(system)
-        _remove(path)
+        remove_database(path)
         return rate
 
     def by_hand(self) -> float:
@@ -68,7 +70,7 @@ class _Case:
         path = self._fresh_copy()
         rate = raw.replay(path, self._script)
         raw.check_same_rows(path, self._reference)
-        _remove(path)
+        remove_database(path)
         return rate
 
     def _record(self) -> tuple[Path, raw.Script]:
@@ -78,7 +80,7 @@ class _Case:
             {"database": "memory://", "stripe_webhook_secret": stripe_events.WEBHOOK_SECRET}, []
         )
         with System(settings, storage=storage, clock=SystemClock()) as system:
-            _run(self.prepare(system), 1)
+            run_all(self.prepare(system), 1)
             self._check(system)
         return path, storage.script
 
@@ -88,7 +90,7 @@ class _Case:
         if not report.ok or report.entries != USERS + self.commands:
             raise WrongResult(f"The ledger is wrong: {report}")
         for user in range(USERS):
-            times = len(range(user, self.commands, USERS))
+            times = len(range(user, self.commands, self.users)) if user < self.users else 0
             expected = CREDITS_AT_FIRST + times * self.change
             balance = system.wallets.balance(_user(user))
             if (balance.available, balance.debt) != (expected, 0):
@@ -112,7 +114,7 @@ class _Webhooks(_Case):
             body = stripe_events.payment_succeeded(
                 number,
                 user_id=_user(number),
-                quote_id=_quote_id(number),
+                quote_id=quote_id(number),
                 amount_minor=AMOUNT_MINOR,
             )
             header = stripe_events.sign(body)
@@ -137,7 +139,7 @@ class _Spends(_Case):
             key = f"job-{number:08d}"
 
             def run() -> None:
-                entry = spend(_user(number), 1, key=key, reason="render")
+                entry = spend(_user(number % self.users), 1, key=key, reason="render")
                 if entry.credits != -1:
                     raise WrongResult(f"A spend was answered with {entry}.")
 
@@ -146,8 +148,12 @@ class _Spends(_Case):
         return [spending(number) for number in range(self.commands)]
 
 
+class _SpendsOnOneWallet(_Spends):
+    users = 1
+
+
 def rows(plan: Plan, folder: Path) -> Iterator[Row]:
-    """Both kinds of write, by one caller and by many, against sqlite3 by hand."""
+    """Each kind of write, by one caller and by many, against sqlite3 by hand."""
     template = folder / "template.db"
     _create(template, plan.commands)
     yield from _compare(
@@ -160,13 +166,20 @@ def rows(plan: Plan, folder: Path) -> Iterator[Row]:
     yield from _compare(
         _Spends(folder, template, plan.commands), "spend", "spend", plan, targets=(None, None)
     )
+    yield from _compare(
+        _SpendsOnOneWallet(folder, template, plan.commands),
+        "spend_on_one_wallet",
+        "spend on one wallet",
+        plan,
+        targets=(0.4, 3),
+    )
 
 
 def _compare(
     case: _Case, name: str, what: str, plan: Plan, *, targets: tuple[float | None, float | None]
 ) -> Iterator[Row]:
     one, many = f"{what}, 1 caller", f"{what}, {CALLERS} callers"
-    by_hand = f"the rows of a {name}, sqlite3 by hand"
+    by_hand = f"the rows of a {what.partition(' ')[0]}, sqlite3 by hand"
     sides = {
         by_hand: case.by_hand,
         one: lambda: case.by_library(1),
@@ -179,7 +192,7 @@ def _compare(
     yield ratio_row(f"{name}_{CALLERS}_callers", (many, rates[many]), raw_rates, target=targets[1])
 
 
-def _run(commands: Sequence[Command], callers: int) -> float:
+def run_all(commands: Sequence[Command], callers: int) -> float:
     """The rate at which threads, each one command after the other, get through all of them."""
     ready = threading.Barrier(callers + 1)
 
@@ -205,14 +218,14 @@ def _create(path: Path, payments: int) -> None:
     storage = SqliteStorage(path)
     try:
         for start in range(0, payments, _ROWS_AT_ONCE):
-            quotes = [_quote(n) for n in range(start, min(start + _ROWS_AT_ONCE, payments))]
+            quotes = [quote_of(n) for n in range(start, min(start + _ROWS_AT_ONCE, payments))]
             with storage.transaction() as transaction:
-                transaction.write([*quotes, *map(_payment, quotes)], [])
+                transaction.write([*quotes, *map(payment_of, quotes)], [])
     finally:
         storage.close()
 
 
-def _payment(quote: Quote) -> Payment:
+def payment_of(quote: Quote) -> Payment:
     """The payment as it stands once Stripe has made the intent."""
     facts = PaymentIntentFacts(
         id=quote.payment_intent_id or "",
@@ -226,9 +239,9 @@ def _payment(quote: Quote) -> Payment:
     )
 
 
-def _quote(number: int) -> Quote:
+def quote_of(number: int) -> Quote:
     return Quote(
-        quote_id=_quote_id(number),
+        quote_id=quote_id(number),
         user_id=_user(number),
         amount_minor=AMOUNT_MINOR,
         currency="usd",
@@ -236,13 +249,14 @@ def _quote(number: int) -> Quote:
         package_id=None,
         customer_id=None,
         rule="rate",
+        expires_seconds=None,
         fingerprint=f"{number:032x}",
         payment_intent_id=stripe_events.stripe_id("pi", number),
         created_at=instants.from_unix(stripe_events.CREATED + number),
     )
 
 
-def _quote_id(number: int) -> str:
+def quote_id(number: int) -> str:
     return f"{number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128:032x}"
 
 
@@ -250,6 +264,6 @@ def _user(number: int) -> str:
     return f"user-{number % USERS:04d}"
 
 
-def _remove(path: Path) -> None:
+def remove_database(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from credit_payments.cli.commands import commands
 from credit_payments.config import NAMES_IN_SOURCES, Settings
 from credit_payments.domain.events import READ
 from credit_payments.domain.records import RECORDS, Record
-from credit_payments.http import ROUTES, Api, Request
+from credit_payments.http import ROUTES, Api, Identity, Request
 from credit_payments.testing.simulator import StripeSimulator
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class _StandingClock:
 
 
 def _http() -> str:
-    """Ask all nine endpoints, over the simulator, and show what was said."""
+    """Ask all endpoints, over the simulator, and show what was said."""
     with (
         StripeSimulator(seed=1, start_time=_NOW) as simulator,
         connect(
@@ -232,6 +232,10 @@ class _Conversation:
         yield self._ask("list_payment_methods", query=f"customer_id={customer_id}")[1]
         yield self._ask("get_payment_method", payment_method_id=attached)[1]
         yield self._webhook(intent_id)
+        refund = _json(payment_intent_id=intent_id, reason="requested_by_customer")
+        yield self._ask("refund", refund)[1]
+        yield self._ask("balance")[1]
+        yield self._ask("transactions", query="limit=2")[1]
 
     def _attach_card(self, customer_id: str) -> str:
         import stripe  # noqa: PLC0415 - the SDK is slow to load
@@ -271,10 +275,14 @@ class _Conversation:
             headers=headers,
             body=body.encode(),
         )
-        response = self._api.handle(route, request, _USER)
+        by_operator = name == "refund"
+        caller_id = Identity("operator", operator=True) if by_operator else _USER
+        response = self._api.handle(route, request, caller_id)
         if response.status != 200:  # noqa: PLR2004
             raise RuntimeError(f"{name}: {response.body!r}")
         caller = "the signed-in user" if route.needs_caller else "anybody"
+        if by_operator:
+            caller = "an operator"
         if name == "webhook":
             caller = "Stripe, by its signature"
         if shown is None:

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from credit_payments.domain.credits import Conversion, CreditCalculator
     from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
     from credit_payments.domain.pricing import Bonus, Tier, TierSchedule
+    from credit_payments.domain.reports import DayRow, Holdings, MoneyRow, Report, Worth
+    from credit_payments.domain.seals import Seal
     from credit_payments.domain.values import (
         Balance,
         Card,
         Customer,
         Delivery,
         Entry,
+        Lot,
+        Notification,
         Page,
         PaymentIntent,
         PaymentMethod,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
         Conflict,
         CreditPaymentsError,
         CustomerError,
+        HoldEnded,
         IdempotencyConflict,
         InsufficientCredits,
         InvalidAmount,
@@ -56,7 +61,10 @@ if TYPE_CHECKING:
         StripeRefusedKey,
         StripeUnavailable,
         TryAgain,
+        WalletSuspended,
     )
+    from credit_payments.holds import Hold
+    from credit_payments.notifications import Notifications
     from credit_payments.wallets import Wallets
     from credit_payments.webhooks import WebhookProcessor
 
@@ -76,8 +84,12 @@ __all__ = [
     "CreditPaymentsError",
     "Customer",
     "CustomerError",
+    "DayRow",
     "Delivery",
     "Entry",
+    "Hold",
+    "HoldEnded",
+    "Holdings",
     "IdempotencyConflict",
     "InsufficientCredits",
     "InvalidAmount",
@@ -85,10 +97,14 @@ __all__ = [
     "InvalidPayload",
     "InvalidRequest",
     "InvalidSignature",
+    "Lot",
+    "MoneyRow",
     "NotAllowed",
     "NotAuthenticated",
     "NotConfigured",
     "NotFound",
+    "Notification",
+    "Notifications",
     "Page",
     "PaymentIntent",
     "PaymentMethod",
@@ -100,6 +116,8 @@ __all__ = [
     "QueueFull",
     "Receipt",
     "Refund",
+    "Report",
+    "Seal",
     "Settings",
     "StorageUnavailable",
     "StripeRefusedKey",
@@ -109,12 +127,24 @@ __all__ = [
     "TierSchedule",
     "TryAgain",
     "VerificationReport",
+    "WalletSuspended",
     "Wallets",
     "WebhookProcessor",
+    "Worth",
     "connect",
 ]
 
 _MODULES: dict[str, tuple[str, ...]] = {
+    "domain.reports": (
+        "DayRow",
+        "Holdings",
+        "MoneyRow",
+        "Report",
+        "Worth",
+    ),
+    "domain.seals": ("Seal",),
+    "notifications": ("Notifications",),
+    "holds": ("Hold",),
     "bootstrap": (
         "System",
         "connect",
@@ -144,6 +174,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "Customer",
         "Delivery",
         "Entry",
+        "Lot",
+        "Notification",
         "Page",
         "PaymentIntent",
         "PaymentMethod",
@@ -158,6 +190,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "Conflict",
         "CreditPaymentsError",
         "CustomerError",
+        "HoldEnded",
         "IdempotencyConflict",
         "InsufficientCredits",
         "InvalidAmount",
@@ -175,6 +208,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "StripeRefusedKey",
         "StripeUnavailable",
         "TryAgain",
+        "WalletSuspended",
     ),
     "wallets": ("Wallets",),
     "webhooks": ("WebhookProcessor",),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
+
+import attrs
 
 from credit_payments.adapters.environment import Environment
 from credit_payments.adapters.memory import MemoryStorage
@@ -16,17 +21,22 @@ from credit_payments.adapters.stripe_gateway import StripeGateway
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.client import PaymentsClient
 from credit_payments.config import Settings, load_settings
-from credit_payments.domain import audit
+from credit_payments.domain import audit, checks, notices, reports, seals
 from credit_payments.domain.credits import CreditCalculator
-from credit_payments.domain.records import Entry, Wallet
-from credit_payments.errors import ConfigurationError
+from credit_payments.domain.records import Entry, Hold, Lot, Purchase, Wallet
+from credit_payments.errors import ConfigurationError, InvalidRequest
+from credit_payments.notifications import H, Notifications, Telling
 from credit_payments.ports.clock import Clock
+from credit_payments.ports.notifications import Notifier
 from credit_payments.ports.storage import Storage
+from credit_payments.ports.users import Users
 from credit_payments.posting import PostingQueue
 from credit_payments.wallets import Wallets
 from credit_payments.webhooks import WebhookProcessor
 
 _DEFAULT_RATES = {"usd": 10}
+SETTLED_AFTER = timedelta(minutes=1)
+"""Longer than a write may wait for its commit."""
 
 
 class System:
@@ -37,20 +47,32 @@ class System:
         webhooks: what Stripe reports.
         wallets: what users hold.
         calculator: what an amount buys.
+        notifications: what the host is told.
         queue: the database queue that all of them write through.
     """
 
-    def __init__(self, settings: Settings, *, storage: Storage, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        storage: Storage,
+        clock: Clock,
+        users: Users | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
         self._storage = storage
+        self._clock = clock
         self.calculator = CreditCalculator(
             rates=settings.rates if settings.rates is not None else _DEFAULT_RATES,
             tiers=settings.tiers,
             packages=settings.packages,
             bonuses=settings.bonuses,
         )
+        telling = Telling(_wanted(settings, notifier), low_credits=settings.low_credits)
         self.queue = PostingQueue(
             storage,
             clock,
+            observer=telling,
             commands_max=settings.queue_commands_max,
             batch_max=settings.batch_commands_max,
         )
@@ -70,6 +92,9 @@ class System:
             self.queue,
             self.calculator,
             new_id=lambda: os.urandom(16).hex(),
+            policies=settings.policies,
+            users=users,
+            expires_seconds=settings.purchase_expires_seconds,
         )
         self.webhooks = WebhookProcessor(
             self.queue,
@@ -77,8 +102,37 @@ class System:
             secrets=settings.webhook_secrets,
             tolerance_seconds=settings.webhook_tolerance_seconds,
             body_bytes_max=settings.webhook_body_bytes_max,
+            policies=settings.policies,
         )
-        self.wallets = Wallets(storage, self.queue)
+        self.wallets = Wallets(storage, self.queue, clock, users=users)
+        self.notifications = Notifications(
+            self.queue,
+            telling,
+            notifier=notifier,
+            in_background=settings.deliver_notifications,
+        )
+
+    def on(self, kind: str) -> Callable[[H], H]:
+        """Have a function called with each notification of a type, at least once.
+
+        It is called by a thread of this process, unless `deliver_notifications` is off, soon after
+        what it tells of was committed. If it raises, it is called again later.
+
+        Raises:
+            InvalidRequest: there is no such type.
+
+        Example:
+            >>> import threading
+            >>> told = threading.Event()
+            >>> with connect(database="memory://") as system:
+            ...     @system.on("credits.granted")
+            ...     def greet(notification):
+            ...         told.set()
+            ...     _ = system.wallets.grant("ada", 5, key="welcome", reason="welcome")
+            ...     told.wait(10)
+            True
+        """
+        return self.notifications.on(kind)
 
     def verify(self) -> audit.VerificationReport:
         """Recompute every wallet from its entries, at one instant.
@@ -90,12 +144,81 @@ class System:
         """
         with self._storage.snapshot() as reader:
             return audit.verify(
-                reader.scan(Wallet, order=("user_id",)),
-                reader.scan(Entry, order=("user_id", "sequence")),
+                reader.scan(Wallet, order=audit.ORDERS[Wallet]),
+                reader.scan(Lot, order=audit.ORDERS[Lot]),
+                reader.scan(Hold, order=audit.ORDERS[Hold]),
+                reader.scan(Entry, order=audit.ORDERS[Entry]),
+                reader.scan(Purchase, order=audit.ORDERS[Purchase]),
+            )
+
+    def seal(self, *, through: datetime | None = None) -> seals.Seal:
+        """One digest over all entries before an instant, to be kept elsewhere.
+
+        Args:
+            through: the instant, exclusive; a minute ago when left out, because what is decided
+                now may be committed a moment later. Later ones are refused for the same reason.
+
+        Raises:
+            InvalidRequest: not a datetime with a time zone, or less than a minute ago.
+            StorageUnavailable: the database failed.
+        """
+        settled = self._clock.now() - SETTLED_AFTER
+        at = settled if through is None else through
+        text = checks.instant(at, param="through")
+        if at > settled:
+            raise InvalidRequest("through must be a minute ago or earlier", param="through")
+        with self._storage.snapshot() as reader:
+            return seals.seal(reader.scan(Entry, order=audit.ORDERS[Entry]), text)
+
+    def check_seal(self, seal: seals.Seal) -> audit.VerificationReport:
+        """Verify the ledger, and whether it still holds what was sealed.
+
+        Raises:
+            StorageUnavailable: the database failed.
+        """
+        report = self.verify()
+        with self._storage.snapshot() as reader:
+            found = seals.seal(reader.scan(Entry, order=audit.ORDERS[Entry]), seal.through)
+        if seal.matches(found):
+            return report
+        broken = audit.Problem(
+            user_id="*",
+            transaction_id=None,
+            message=f"the seal through {seal.through} is broken: {seal.entries} entries in "
+            f"{seal.wallets} wallets were sealed, {found.entries} in {found.wallets} are there",
+        )
+        return attrs.evolve(report, problems=(broken, *report.problems))
+
+    def report(
+        self, *, since: datetime | None = None, until: datetime | None = None
+    ) -> reports.Report:
+        """What happened from one instant (inclusive) to another (exclusive), for the books.
+
+        Reads the whole ledger. An expiry counts on the day on which it was posted, which may be
+        later than the instant itself; see `Wallets.post_due`.
+
+        Args:
+            since: the first instant; the beginning of the ledger when left out.
+            until: the instant after the last; everything so far when left out.
+
+        Raises:
+            InvalidRequest: not datetimes with a time zone, or `until` is before `since`.
+            Conflict: the ledger is broken; `verify` tells where.
+            StorageUnavailable: the database failed.
+        """
+        first = None if since is None else checks.instant(since, param="since")
+        last = None if until is None else checks.instant(until, param="until")
+        with self._storage.snapshot() as reader:
+            return reports.report(
+                reader.scan(Entry, order=audit.ORDERS[Entry]),
+                reader.scan(Purchase, order=audit.ORDERS[Purchase]),
+                since=first,
+                until=last,
             )
 
     def close(self) -> None:
         """Finish what waits, then release connections and database; safe to call twice."""
+        self.notifications.close()
         self.queue.close()
         self._gateway.close()
         self._storage.close()
@@ -112,7 +235,13 @@ class System:
         self.close()
 
 
-def connect(*, clock: Clock | None = None, **settings: object) -> System:
+def connect(
+    *,
+    clock: Clock | None = None,
+    users: Users | None = None,
+    notifier: Notifier | None = None,
+    **settings: object,
+) -> System:
     """Build a system from settings; what is not given comes from the chain.
 
     The chain is the secret files in `/secrets`, then the environment: `STRIPE_SECRET_KEY`,
@@ -121,6 +250,8 @@ def connect(*, clock: Clock | None = None, **settings: object) -> System:
 
     Args:
         clock: tells the time; the system's clock when left out.
+        users: tells which users there are; when left out, every id is one.
+        notifier: takes the notifications on, to a queue of the host for example.
         settings: any field of `Settings` by name.
 
     Raises:
@@ -132,15 +263,28 @@ def connect(*, clock: Clock | None = None, **settings: object) -> System:
         5
     """
     loaded = load_settings(settings, [SecretFiles(), Environment()])
-    storage = _open_storage(loaded.database)
+    storage = _open_storage(loaded.database, create=loaded.create_database)
     try:
-        return System(loaded, storage=storage, clock=clock or SystemClock())
+        return System(
+            loaded,
+            storage=storage,
+            clock=clock or SystemClock(),
+            users=users,
+            notifier=notifier,
+        )
     except BaseException:
         storage.close()
         raise
 
 
-def _open_storage(url: str) -> Storage:
+def _wanted(settings: Settings, notifier: Notifier | None) -> Sequence[str]:
+    """The types that are recorded whether or not this process has a handler for them."""
+    if settings.notifications is not None:
+        return settings.notifications
+    return () if notifier is None else notices.TYPES
+
+
+def _open_storage(url: str, *, create: bool) -> Storage:
     parts = urlsplit(url)
     if parts.scheme == "memory":
         return MemoryStorage()
@@ -152,6 +296,8 @@ def _open_storage(url: str) -> Storage:
                 "Write sqlite:///file.db, sqlite:////absolute/file.db, or memory://.",
                 param="database",
             )
+        if not create and not Path(path).exists():
+            raise ConfigurationError(f"There is no database {path}.", param="database")
         return SqliteStorage(path)
     raise ConfigurationError(
         f"No storage for {parts.scheme}:// URLs; use sqlite:///file.db or memory://.",

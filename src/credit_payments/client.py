@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from credit_payments.domain import answers, cursors, ids, ledger, money, payment, reversal, values
+from credit_payments.domain.clawback import Policies
 from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.packages import CreditPackage
 from credit_payments.domain.quoting import (
@@ -33,6 +34,7 @@ from credit_payments.errors import (
 )
 from credit_payments.ports.gateway import PaymentGateway
 from credit_payments.ports.storage import Storage
+from credit_payments.ports.users import AnyUser, Users
 from credit_payments.posting import PostingQueue
 from credit_payments.settlement import ReportPayment, ReportRefund
 
@@ -57,6 +59,9 @@ class PaymentsClient:
         queue: through which changes are written.
         calculator: what an amount buys.
         new_id: draws a fresh random name.
+        policies: what becomes of credits that are to be taken back and are spent already.
+        users: who may be sold something.
+        expires_seconds: how long purchased credits last; for ever when None.
     """
 
     def __init__(
@@ -67,12 +72,18 @@ class PaymentsClient:
         calculator: CreditCalculator,
         *,
         new_id: Callable[[], str],
+        policies: Policies | None = None,
+        users: Users | None = None,
+        expires_seconds: int | None = None,
     ) -> None:
         self._gateway = gateway
         self._storage = storage
         self._queue = queue
         self._calculator = calculator
         self._new_id = new_id
+        self._policies = policies or Policies()
+        self._users = users or AnyUser()
+        self._expires_seconds = expires_seconds
 
     def create_payment_intent(
         self,
@@ -97,7 +108,7 @@ class PaymentsClient:
 
         Raises:
             InvalidRequest: an argument cannot be right; `param` names it, nothing was kept.
-            NotFound: the customer is not one of the user's.
+            NotFound: the customer is not one of the user's, or the host knows no such user.
             IdempotencyConflict: the key was used with other arguments.
             NotConfigured: there is no Stripe key.
             TryAgain: Stripe or the database did not answer; with an idempotency key the same
@@ -108,7 +119,13 @@ class PaymentsClient:
         if customer_id is not None:
             self._check_customer(customer_id, user_id)
         if kept is None:
-            quote = make_quote(self._calculator, asked, quote_id=quote_id)
+            self._check_user(user_id)
+            quote = make_quote(
+                self._calculator,
+                asked,
+                quote_id=quote_id,
+                expires_seconds=self._expires_seconds,
+            )
             kept = self._queue.submit(KeepQuote(quote=quote))
         if kept.payment_intent_id is not None:
             facts = self._gateway.retrieve_payment_intent(kept.payment_intent_id)
@@ -155,7 +172,7 @@ class PaymentsClient:
         facts = self._intent(payment_intent_id)
         if facts.status == payment.REQUIRES_CONFIRMATION:
             facts = self._confirm(facts)
-        settlement = self._queue.submit(ReportPayment(facts=facts))
+        settlement = self._queue.submit(ReportPayment(facts=facts, policies=self._policies))
         if settlement.outcome == "quarantined":
             raise Conflict(
                 f"The payment waits for a person: {settlement.reason}.", code="payment_quarantined"
@@ -208,6 +225,7 @@ class PaymentsClient:
         _check_email(email)
         ids.check_text(name, param="name", characters_max=_NAME_CHARACTERS_MAX)
         ids.check_text(phone, param="phone", characters_max=_PHONE_CHARACTERS_MAX)
+        self._check_user(user_id)
         facts = self._gateway.create_customer(
             email=email,
             name=name,
@@ -344,7 +362,7 @@ class PaymentsClient:
             idempotency_key=_refund_key(known, minor, idempotency_key),
         )
         settlement = self._queue.submit(
-            ReportRefund(facts=facts, payment_intent_id=payment_intent_id)
+            ReportRefund(facts=facts, payment_intent_id=payment_intent_id, policies=self._policies)
         )
         settled = settlement.payment or known
         return values.Refund(
@@ -353,8 +371,12 @@ class PaymentsClient:
             amount=money.to_decimal(facts.amount, facts.currency),
             currency=facts.currency,
             status=facts.status or "pending",
-            credits_reversed=settled.reversed_credits,
+            credits_reversed=payment.reversed_credits(settled),
         )
+
+    def _check_user(self, user_id: str) -> None:
+        if not self._users.exists(user_id):
+            raise NotFound("No such user", param="user_id")
 
     def _named_quote(self, asked: Asked, idempotency_key: str | None) -> tuple[str, Quote | None]:
         """The quote's id, and the quote if this call was made before: its price holds."""

@@ -12,8 +12,11 @@ from typing import Any, NoReturn, cast
 
 import attrs
 
+from credit_payments.domain.clawback import Policies, Policy
+from credit_payments.domain.notices import TYPES
 from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
 from credit_payments.domain.pricing import Bonus, Rate, Tier, TierSchedule
+from credit_payments.domain.records import CREDITS_MAX
 from credit_payments.errors import ConfigurationError
 from credit_payments.ports.secrets import SecretSource
 
@@ -44,9 +47,13 @@ _BOUNDS: Mapping[str, tuple[float, float, str]] = {
     "stripe_wait_seconds_max": (0, 60, "seconds"),
     "queue_commands_max": (1, 1_000_000, "commands"),
     "batch_commands_max": (1, 10_000, "commands"),
+    "purchase_expires_seconds": (1, 100 * 366 * 24 * 3600, "whole seconds"),
+    "low_credits": (1, CREDITS_MAX, "credits"),
     "webhook_tolerance_seconds": (1, 3_600, "seconds"),
     "webhook_body_bytes_max": (1_024, 16 * 1024 * 1024, "bytes"),
 }
+
+_MAY_BE_NONE = {"low_credits", "purchase_expires_seconds"}
 
 
 def _without_password(url: object) -> str:
@@ -85,6 +92,7 @@ class Settings:
 
     Args:
         database: `sqlite:///credits.db` (four slashes for an absolute path) or `memory://`.
+        create_database: whether a database that is not there is created.
         stripe_secret_key: `sk_…` or a restricted `rk_…`.
         stripe_publishable_key: `pk_…`, of the same mode.
         stripe_webhook_secret: `whsec_…`, or several while one is being rotated (a sequence, or
@@ -102,6 +110,17 @@ class Settings:
             then run through all attempts without waiting.
         queue_commands_max: writes that may wait; one more raises `QueueFull`.
         batch_commands_max: writes that share one database transaction, at most.
+        purchase_expires_seconds: how long purchased credits last; None for ever. What a payment
+            buys is fixed when its intent is created, this included.
+        refund_policy: what becomes of refunded credits that are spent already: the wallet owes
+            them (`"debt"`), they are written off (`"clamp"`), or it owes them and nothing can be
+            spent until somebody resumes it (`"freeze"`).
+        dispute_policy: the same for disputes.
+        notifications: the types of notifications that are recorded, besides those that a handler
+            of this process was registered for; all of them when left out and a notifier is given.
+        low_credits: below how many available credits `credits.low` is told; None for never.
+        deliver_notifications: whether a thread of this process delivers them, once it has a handler
+            or a notifier; otherwise call `system.notifications.deliver()`.
         webhook_tolerance_seconds: how far a webhook's timestamp may be off, both ways.
         webhook_body_bytes_max: the largest webhook body that is read.
 
@@ -117,6 +136,7 @@ class Settings:
     """
 
     database: str = attrs.field(default="sqlite:///credits.db", repr=_without_password)
+    create_database: bool = True
     stripe_secret_key: str | None = attrs.field(default=None, repr=False)
     stripe_publishable_key: str | None = None
     stripe_webhook_secret: str | Sequence[str] | None = attrs.field(
@@ -133,6 +153,12 @@ class Settings:
     stripe_wait_seconds_max: float = 8.0
     queue_commands_max: int = 10_000
     batch_commands_max: int = 128
+    purchase_expires_seconds: int | None = None
+    refund_policy: str = "debt"
+    dispute_policy: str = "debt"
+    notifications: Sequence[str] | None = None
+    low_credits: int | None = None
+    deliver_notifications: bool = True
     webhook_tolerance_seconds: int = 300
     webhook_body_bytes_max: int = 1024 * 1024
 
@@ -152,6 +178,11 @@ class Settings:
         """Whether the secret key moves real money; None without a key."""
         key = self.stripe_secret_key
         return None if key is None else _mode(_SECRET_KEY, key) == "live"
+
+    @property
+    def policies(self) -> Policies:
+        """What becomes of credits that are to be taken back and are spent already."""
+        return Policies(refund=Policy(self.refund_policy), dispute=Policy(self.dispute_policy))
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
@@ -213,6 +244,9 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "stripe_api_version", "write it as Stripe does, such as 2023-10-16, or leave it out"
     yield from _api_base_problems(settings.stripe_api_base, settings.stripe_secret_key)
     yield from _bounds_problems(settings)
+    yield from _policy_problems(settings)
+    yield from _notification_problems(settings)
+    yield from _switch_problems(settings)
 
 
 def _database_problems(database: object) -> Iterator[tuple[str, str]]:
@@ -305,9 +339,29 @@ def _bounds_problems(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, (least, most, unit) in _BOUNDS.items():
         value = getattr(settings, name)
         kinds = (int, float) if unit == "seconds" else (int,)
+        if value is None and name in _MAY_BE_NONE:
+            continue
         # `not least <= value`, so that NaN is out of bounds too.
         if type(value) not in kinds or not least <= value <= most:
             yield name, f"give a number of {unit} from {least} to {most}"
+
+
+def _policy_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name in ("refund_policy", "dispute_policy"):
+        if getattr(settings, name) not in set(Policy):
+            yield name, f"choose one of {', '.join(Policy)}"
+
+
+def _notification_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    given: Any = settings.notifications
+    if given is not None and (isinstance(given, str) or not set(given) <= set(TYPES)):
+        yield "notifications", f"list some of {', '.join(TYPES)}"
+
+
+def _switch_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name in ("create_database", "deliver_notifications"):
+        if not isinstance(getattr(settings, name), bool):
+            yield name, "give True or False"
 
 
 def _matches(form: re.Pattern[str], value: object) -> bool:

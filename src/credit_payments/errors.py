@@ -16,10 +16,12 @@
     │   ├── NotFound                    missing, or somebody else's                     404
     │   └── Conflict                    the state of things does not allow it           409
     │       ├── IdempotencyConflict         the key was used with other arguments       409
-    │       └── PaymentNotSuccessful        no money has arrived (yet)                  409
+    │       ├── PaymentNotSuccessful        no money has arrived (yet)                  409
+    │       └── HoldEnded                   the hold was ended, or its time is over     409
     ├── CustomerError               show it to the customer                             402
     │   ├── CardDeclined                the bank said no; see decline_code              402
-    │   └── InsufficientCredits         the wallet holds fewer credits than asked       402
+    │   ├── InsufficientCredits         the wallet holds fewer credits than asked       402
+    │   └── WalletSuspended             nothing may be spent from the wallet now        402
     └── TryAgain                    retry later; nothing was lost                       503
         ├── StripeUnavailable           no usable answer from Stripe                    503
         ├── QueueFull                   more writes wait than may                       503
@@ -40,6 +42,7 @@ __all__ = [
     "Conflict",
     "CreditPaymentsError",
     "CustomerError",
+    "HoldEnded",
     "IdempotencyConflict",
     "InsufficientCredits",
     "InvalidAmount",
@@ -57,6 +60,7 @@ __all__ = [
     "StripeRefusedKey",
     "StripeUnavailable",
     "TryAgain",
+    "WalletSuspended",
 ]
 
 
@@ -206,6 +210,17 @@ class PaymentNotSuccessful(Conflict):
         self.status = status
 
 
+class HoldEnded(Conflict):
+    """The hold holds nothing any more; ``status`` is `captured`, `released` or `lapsed`."""
+
+    code = "hold_ended"
+    title = "The hold has ended"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The hold has {'lapsed' if status == 'lapsed' else 'been ' + status}.")
+        self.status = status
+
+
 class CustomerError(CreditPaymentsError):
     """Something the customer can act on: show the message."""
 
@@ -247,6 +262,13 @@ class InsufficientCredits(CustomerError):
         super().__init__(f"Insufficient credits: {required} required, {available} available.")
         self.available = available
         self.required = required
+
+
+class WalletSuspended(CustomerError):
+    """Nothing may be spent from the wallet until somebody resumes it; nothing was changed."""
+
+    code = "wallet_suspended"
+    title = "The wallet is suspended"
 
 
 class TryAgain(CreditPaymentsError):

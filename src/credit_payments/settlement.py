@@ -12,14 +12,17 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from credit_payments.domain import ledger, payment, reversal
-from credit_payments.domain.decision import Decision, View
+from credit_payments.domain import clawback, instants, ledger, lots, payment, reversal
+from credit_payments.domain.book import Book, needs_credits, needs_due, needs_lots
+from credit_payments.domain.clawback import Policies
+from credit_payments.domain.decision import Ask, Decision, View
 from credit_payments.domain.records import (
+    NEVER,
     Dispute,
     Event,
     FailedPayment,
     Incident,
-    Key,
+    Lot,
     Payment,
     Quote,
     Record,
@@ -55,8 +58,9 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
 
     facts: PaymentIntentFacts
     messenger: Messenger | None = None
+    policies: Policies = Policies()
 
-    def keys(self) -> Iterator[Key]:
+    def keys(self) -> Iterator[Ask]:
         """The payment, the wallet that the intent names, the messenger, a failed attempt."""
         yield Payment, self.facts.id
         if user_id := self.facts.metadata.get("user_id"):
@@ -68,16 +72,16 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         if failure := payment.failure_of(self.facts, "", ""):
             yield FailedPayment, failure.failure_id
 
-    def keys_after(self, view: View) -> Iterator[Key]:
+    def keys_after(self, view: View) -> Iterator[Ask]:
         """The quote of an intent that is not known yet, its wallet, what was filed about it."""
         known = view.get(Payment, self.facts.id)
         quote_id = self.facts.metadata.get("quote_id")
         if known is None and quote_id:
             yield Quote, quote_id
-            yield Incident, payment.refunds_incident(self.facts.id)
+            yield Incident, payment.early_incident(self.facts.id)
             known = self._payment_from_quote(view, "")
         if known is not None:
-            yield Wallet, known.user_id
+            yield from _needs_of(view, known)
         if known is None or known.quarantined or self._problem(view, known):
             yield Incident, self._incident_id()
 
@@ -93,7 +97,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         reported = payment.received(known, self.facts, now)
         changes: list[Record] = []
         if reported.status == payment.SUCCEEDED and not known.credited:
-            settled, changes = _credit(view, reported, now)
+            settled, changes = _credit(view, reported, self.policies, now)
         else:
             settled = reported
         if settled.quarantined:
@@ -104,7 +108,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         changes += _handled(view, self.messenger, self.facts.id, outcome, now)
         before = view.get(Payment, self.facts.id)
         if before is None:
-            changes += _closed_incident(view, payment.refunds_incident(self.facts.id))
+            changes += _closed_incident(view, payment.early_incident(self.facts.id))
         if settled is not before:
             changes.append(settled)
         return Decision(Settlement(outcome=outcome, payment=settled), changes)
@@ -116,7 +120,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True):
         """The payment that was about to be recorded when its process died."""
         quote_id = self.facts.metadata.get("quote_id")
         quote = view.peek(Quote, quote_id) if quote_id else None
-        filed = view.peek(Incident, payment.refunds_incident(self.facts.id))
+        filed = view.peek(Incident, payment.early_incident(self.facts.id))
         return payment.from_quote(quote, self.facts, filed, now) if quote else None
 
     def _problem(self, view: View, known: Payment) -> str | None:
@@ -161,18 +165,19 @@ class ReportRefund(msgspec.Struct, frozen=True, kw_only=True):
     facts: RefundFacts
     payment_intent_id: str
     messenger: Messenger | None = None
+    policies: Policies = Policies()
 
-    def keys(self) -> Iterator[Key]:
+    def keys(self) -> Iterator[Ask]:
         """The payment and the event."""
         yield Payment, self.payment_intent_id
-        yield Incident, self._incident_id()
+        yield Incident, payment.early_incident(self.payment_intent_id)
         if self.messenger:
             yield Event, self.messenger.event_id
 
-    def keys_after(self, view: View) -> Iterable[Key]:
+    def keys_after(self, view: View) -> Iterator[Ask]:
         """The wallet that the payment went to."""
         known = view.get(Payment, self.payment_intent_id)
-        return [(Wallet, known.user_id)] if known else []
+        return _needs_of(view, known) if known else iter(())
 
     def decide(self, view: View, now: str) -> Decision[Settlement]:
         """Merge the refund, and post the difference to what was taken back already."""
@@ -180,109 +185,159 @@ class ReportRefund(msgspec.Struct, frozen=True, kw_only=True):
         if _is_done(view, self.messenger):
             return Decision(Settlement(outcome="duplicate", payment=known))
         if known is None:
-            reason = "a refund of a payment that is not recorded"
-            filed = view.get(Incident, self._incident_id())
-            stored = reversal.merge_refund(filed.facts if filed else "{}", self.facts)
-            return _file(
-                view, self._incident_id(), self.facts.id, self.messenger, reason, stored, None, now
+            early = _early(view, self.payment_intent_id)
+            refunds = reversal.merge_refund(early.refunds, self.facts)
+            return _file_early(
+                view,
+                self.payment_intent_id,
+                self.facts.id,
+                self.messenger,
+                msgspec.structs.replace(early, refunds=refunds),
+                now,
             )
         refunds = reversal.merge_refund(known.refunds, self.facts)
-        settled, changes = known, list[Record]()
-        if refunds != known.refunds:
-            settled = msgspec.structs.replace(known, refunds=refunds, updated_at=now)
-            settled, wallet, changes = _reverse(view.get(Wallet, known.user_id), settled, now)
-            changes += [settled, *([wallet] if wallet else [])]
+        reported = msgspec.structs.replace(known, refunds=refunds)
+        settled, changes = _settle(view, known, reported, self.policies, now)
         outcome: Outcome = "applied" if changes else "duplicate"
-        changes += _closed_incident(view, self._incident_id())
+        changes += _closed_incident(view, payment.early_incident(self.payment_intent_id))
         changes += _handled(view, self.messenger, self.facts.id, outcome, now)
         return Decision(Settlement(outcome=outcome, payment=settled), changes)
 
-    def _incident_id(self) -> str:
-        return payment.refunds_incident(self.payment_intent_id)
-
 
 class ReportDispute(msgspec.Struct, frozen=True, kw_only=True):
-    """Stripe says how a dispute stands."""
+    """Stripe says how a dispute stands, and what of its money has moved."""
 
     facts: DisputeFacts
     created_at: str
     messenger: Messenger
+    policies: Policies = Policies()
 
-    def keys(self) -> Iterator[Key]:
-        """The dispute and the event."""
+    def keys(self) -> Iterator[Ask]:
+        """The dispute, the event, and the payment."""
         yield Dispute, self.facts.id
         yield Event, self.messenger.event_id
+        if intent_id := ref_id(self.facts.payment_intent):
+            yield Payment, intent_id
+            yield Incident, payment.early_incident(intent_id)
+        else:
+            yield Incident, f"dispute:{self.facts.id}"
 
-    def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
-        """Nothing more."""
-        return ()
+    def keys_after(self, view: View) -> Iterator[Ask]:
+        """The wallet that the payment went to."""
+        intent_id = ref_id(self.facts.payment_intent)
+        known = view.get(Payment, intent_id) if intent_id else None
+        return _needs_of(view, known) if known else iter(())
 
     def decide(self, view: View, now: str) -> Decision[Settlement]:
-        """Keep the dispute as Stripe describes it now."""
+        """Keep the dispute as it stands; freeze, take back or give back what follows from it."""
         if _is_done(view, self.messenger):
             return Decision(Settlement(outcome="duplicate"))
-        known = view.get(Dispute, self.facts.id)
+        intent_id = ref_id(self.facts.payment_intent)
+        if intent_id is None:
+            return self._unattributed(view, now)
+        known = view.get(Payment, intent_id)
+        record = self._record(view.get(Dispute, self.facts.id))
+        if known is None:
+            early = _early(view, intent_id)
+            disputes = reversal.merge_dispute(early.disputes, self.facts, self.messenger.type)
+            early = msgspec.structs.replace(early, disputes=disputes)
+            return _file_early(
+                view, intent_id, self.facts.id, self.messenger, early, now, also=record
+            )
+        disputes = reversal.merge_dispute(known.disputes, self.facts, self.messenger.type)
+        reported = msgspec.structs.replace(known, disputes=disputes)
+        settled, changes = _settle(view, known, reported, self.policies, now)
+        changes += record
+        outcome: Outcome = "applied" if changes else "duplicate"
+        changes += _closed_incident(view, payment.early_incident(intent_id))
+        changes += _handled(view, self.messenger, self.facts.id, outcome, now)
+        return Decision(Settlement(outcome=outcome, payment=settled), changes)
+
+    def _unattributed(self, view: View, now: str) -> Decision[Settlement]:
+        """Money of a payment that is not an intent: for a person to look at."""
+        stored = msgspec.json.encode({"dispute": self.facts.id, "amount": self.facts.amount})
+        filed = _file(
+            view,
+            f"dispute:{self.facts.id}",
+            self.facts.id,
+            self.messenger,
+            "a dispute that names no payment intent",
+            stored.decode(),
+            None,
+            now,
+        )
+        record = self._record(view.get(Dispute, self.facts.id))
+        return Decision(filed.answer, [*filed.changes, *record])
+
+    def _record(self, known: Dispute | None) -> list[Record]:
+        """The dispute's own row, where it changes."""
+        status = self.facts.status
         reported = Dispute(
             dispute_id=self.facts.id,
             payment_intent_id=ref_id(self.facts.payment_intent),
-            amount=self.facts.amount,
+            amount=max(self.facts.amount, known.amount) if known else self.facts.amount,
             currency=self.facts.currency,
             reason=self.facts.reason,
-            status=self.facts.status,
+            status=reversal.later_status(known.status, status) if known else status,
             created_at=known.created_at if known else self.created_at,
         )
-        if known and _is_outdated(known, self.facts, self.messenger):
-            reported = known
-        changes: list[Record] = [reported] if reported != known else []
-        outcome: Outcome = "applied" if changes else "duplicate"
-        changes += _handled(view, self.messenger, self.facts.id, outcome, now)
-        return Decision(Settlement(outcome=outcome), changes)
+        return [reported] if reported != known else []
 
 
-def _credit(view: View, paid: Payment, now: str) -> tuple[Payment, list[Record]]:
-    """Post a payment's credits, and take back what was refunded before this report came."""
+def _needs_of(view: View, known: Payment) -> Iterator[Ask]:
+    """What posting about a payment needs: its wallet, and what is due there.
+
+    Where something may be taken back, also its lot, those that gave, and those that may have to.
+    """
+    yield Wallet, known.user_id
+    if known.refunds != reversal.NOTHING or known.disputes != reversal.NOTHING or known.credited:
+        if known.credited:
+            yield Lot, payment.cause(known.payment_intent_id)
+        yield from needs_lots(take for take in lots.read(known.clawback) if ":" in take.lot_id)
+        yield from needs_credits(view, known.user_id, known.credits)
+    if view.knows((Wallet, known.user_id)):
+        yield from needs_due(view, known.user_id)
+
+
+def _credit(
+    view: View, paid: Payment, policies: Policies, now: str
+) -> tuple[Payment, list[Record]]:
+    """Post a payment's credits, and take back what was reversed before this report came."""
+    book = Book(view, paid.user_id, now)
     effect = ledger.Effect(
-        user_id=paid.user_id,
         kind=ledger.Kind.PAYMENT,
         cause=payment.cause(paid.payment_intent_id),
-        contra=ledger.Contra.PURCHASES,
-        now=now,
+        metadata=payment.what_was_paid(paid.received_minor, paid.currency),
     )
-    wallet, entry = ledger.add(view.get(Wallet, paid.user_id), paid.credits, effect)
-    settled = msgspec.structs.replace(paid, credited=paid.credits, updated_at=now)
-    changes: list[Record] = [entry, payment.purchase_of(settled, entry, now)]
-    reversed_wallet = None
-    if paid.refunds != "{}":
-        settled, reversed_wallet, entries = _reverse(wallet, settled, now)
-        changes += entries
-    return settled, [*changes, reversed_wallet or wallet]
+    expires_at = NEVER
+    if paid.expires_seconds is not None:
+        expires_at = instants.later(book.now, paid.expires_seconds)
+    entry = book.credit(
+        effect,
+        paid.credits,
+        ledger.Contra.PURCHASES,
+        source=lots.Source.PURCHASE,
+        expires_at=expires_at,
+    )
+    settled = msgspec.structs.replace(paid, credited=paid.credits, updated_at=book.now)
+    purchase = payment.purchase_of(settled, entry, book.now)
+    if settled.refunds != reversal.NOTHING or settled.disputes != reversal.NOTHING:
+        settled = clawback.settle(book, settled, policies)
+    return settled, [purchase, *book.changes()]
 
 
-def _reverse(
-    wallet: Wallet | None, paid: Payment, now: str
-) -> tuple[Payment, Wallet | None, list[Record]]:
-    """Post what the payment's refunds ask for beyond what was posted; nothing where they agree."""
-    due = reversal.credits_reversed(
-        paid.refunds, granted=paid.credited, paid_minor=paid.received_minor
-    )
-    difference = due - paid.reversed_credits
-    if difference == 0:
-        return paid, None, []
-    effect = ledger.Effect(
-        user_id=paid.user_id,
-        kind=ledger.Kind.REVERSAL,
-        cause=f"reversal:{paid.payment_intent_id}:{paid.reversals + 1}",
-        contra=ledger.Contra.REFUNDS,
-        now=now,
-    )
-    if difference > 0:
-        after, entry = ledger.take(wallet, difference, effect, into_debt=True)
-    else:
-        after, entry = ledger.add(wallet, -difference, effect)
-    reversed_payment = msgspec.structs.replace(
-        paid, reversed_credits=due, reversals=paid.reversals + 1, updated_at=now
-    )
-    return reversed_payment, after, [entry]
+def _settle(
+    view: View, known: Payment, reported: Payment, policies: Policies, now: str
+) -> tuple[Payment, list[Record]]:
+    """Post what follows from what is new about a payment; nothing where nothing is."""
+    if reported == known:
+        return known, []
+    reported = msgspec.structs.replace(reported, updated_at=now)
+    if not known.credited:  # the report of its success will find the facts
+        return reported, [reported]
+    book = Book(view, known.user_id, now)
+    settled = clawback.settle(book, reported, policies)
+    return settled, [settled, *book.changes()]
 
 
 def _is_done(view: View, messenger: Messenger | None) -> bool:
@@ -330,19 +385,30 @@ def _file(
     return Decision(Settlement(outcome="quarantined", payment=known, reason=reason), changes)
 
 
+def _early(view: View, payment_intent_id: str) -> payment.Early:
+    """What is filed about a payment that is not recorded yet."""
+    return payment.Early.read(view.get(Incident, payment.early_incident(payment_intent_id)))
+
+
+def _file_early(
+    view: View,
+    payment_intent_id: str,
+    subject: str,
+    messenger: Messenger | None,
+    early: payment.Early,
+    now: str,
+    also: Iterable[Record] = (),
+) -> Decision[Settlement]:
+    """Keep what was reported about a payment for whoever records it."""
+    reason = "a refund or dispute of a payment that is not recorded"
+    incident_id = payment.early_incident(payment_intent_id)
+    filed = _file(view, incident_id, subject, messenger, reason, early.write(), None, now)
+    return Decision(filed.answer, [*filed.changes, *also])
+
+
 def _closed_incident(view: View, incident_id: str) -> list[Record]:
     """What was filed about these facts is settled now."""
     incident = view.peek(Incident, incident_id)
     if incident is None or incident.status == "resolved":
         return []
     return [msgspec.structs.replace(incident, status="resolved")]
-
-
-_DISPUTE_CLOSED = frozenset({"won", "lost", "warning_closed", "prevented"})
-"""https://docs.stripe.com/api/disputes/object#dispute_object-status"""
-
-
-def _is_outdated(known: Dispute, facts: DisputeFacts, messenger: Messenger) -> bool:
-    """Whether a report came later than one that it preceded."""
-    reopens = known.status in _DISPUTE_CLOSED and facts.status not in _DISPUTE_CLOSED
-    return reopens or messenger.type == "charge.dispute.created"

@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import msgspec
-
-from credit_payments.domain import answers, cursors, ids, ledger, values
-from credit_payments.domain.records import CREDITS_MAX, Entry, Wallet
-from credit_payments.domain.spending import Move
-from credit_payments.errors import InvalidRequest
+from credit_payments.domain import (
+    answers,
+    checks,
+    cursors,
+    holding,
+    ids,
+    instants,
+    looking,
+    values,
+)
+from credit_payments.domain.holding import Overage, PlaceHold
+from credit_payments.domain.ledger import Kind
+from credit_payments.domain.records import Entry, Lot, Wallet
+from credit_payments.domain.records import Hold as HoldRow
+from credit_payments.domain.spending import Grant, PostDue, Spend, Suspend, Undo
+from credit_payments.errors import InvalidRequest, NotFound
+from credit_payments.holds import Hold
+from credit_payments.ports.clock import Clock
 from credit_payments.ports.storage import Storage
-from credit_payments.posting import PostingQueue
+from credit_payments.ports.users import AnyUser, Users
+from credit_payments.posting import PostingQueue, reading
 
-METADATA_BYTES_MAX = 4_096
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _HISTORY_ORDER = ("sequence",)
+_LOTS_ORDER = ("priority", "expires_at", "sequence")
 
 
 class Wallets:
-    """Balances, grants, spends and their history.
+    """Balances, grants, spends, holds and their history.
 
     Args:
         storage: where balances and history are read.
         queue: through which changes are written.
+        clock: tells what has expired, where a balance is only read.
+        users: who may be granted something.
     """
 
-    def __init__(self, storage: Storage, queue: PostingQueue) -> None:
+    def __init__(
+        self, storage: Storage, queue: PostingQueue, clock: Clock, *, users: Users | None = None
+    ) -> None:
         self._storage = storage
         self._queue = queue
+        self._clock = clock
+        self._users = users or AnyUser()
 
     def balance(self, user_id: str) -> values.Balance:
-        """What a user holds; a user who never had credits holds none.
+        """What a user holds now; a user who never had credits holds none.
+
+        What has expired or lapsed by now does not count, whether or not that was posted yet.
 
         Raises:
             InvalidRequest: not a user id.
@@ -39,9 +67,23 @@ class Wallets:
         wallet = self._storage.get(Wallet, ids.check_user_id(user_id))
         if wallet is None:
             return values.Balance(available=0)
-        return values.Balance(available=wallet.available, debt=wallet.debt)
+        if looking.is_timeless(wallet):  # nothing of it expires or lapses: no need to look further
+            return looking.balance(wallet, None)
+        now = instants.to_text(self._clock.now())
+        with self._storage.snapshot() as reader:
+            return reading.answer(reader, looking.Look(user_id=user_id), now)
 
-    def grant(self, user_id: str, credits: int, *, key: str, reason: str) -> values.Entry:
+    def grant(
+        self,
+        user_id: str,
+        credits: int,
+        *,
+        key: str,
+        reason: str,
+        expires_at: datetime | None = None,
+        priority: int = 0,
+        actor: str | None = None,
+    ) -> values.Entry:
         """Give credits that nobody paid for; a debt is repaid first.
 
         Args:
@@ -49,15 +91,31 @@ class Wallets:
             credits: how many, at least 1.
             key: names the grant: the same key and arguments post once and get the same entry.
             reason: why, for whoever reads the history.
+            expires_at: from when on they cannot be spent; never when left out.
+            priority: from -100 to 100; lots of a lower number are spent first, then those that
+                expire first, then the oldest.
+            actor: who decided it, where a person did.
 
         Raises:
             InvalidRequest: an argument cannot be right; `param` names it.
+            NotFound: the host knows no such user.
             IdempotencyConflict: the key was used with other arguments.
             TryAgain: the database is busy or down.
         """
         if reason is None:
             raise InvalidRequest("a grant needs a reason", param="reason")
-        return self._move(ledger.Kind.GRANT, user_id, credits, key, reason, None)
+        command = Grant(
+            user_id=ids.check_user_id(user_id),
+            credits=checks.credits(credits),
+            key=ids.check_key(key),
+            reason=ids.check_required_text(reason, param="reason"),
+            expires_at=checks.expires_at(expires_at),
+            priority=checks.priority(priority),
+            actor=ids.check_text(actor, param="actor"),
+        )
+        if not self._users.exists(user_id):
+            raise NotFound("No such user", param="user_id")
+        return answers.entry(self._queue.submit(command))
 
     def spend(
         self,
@@ -79,16 +137,187 @@ class Wallets:
 
         Raises:
             InsufficientCredits: fewer are available; nothing was changed.
+            WalletSuspended: nothing may be spent from the wallet; nothing was changed.
             InvalidRequest: an argument cannot be right; `param` names it.
             IdempotencyConflict: the key was used with other arguments.
             TryAgain: the database is busy or down.
         """
-        return self._move(ledger.Kind.SPEND, user_id, credits, key, reason, metadata)
+        command = Spend(
+            user_id=ids.check_user_id(user_id),
+            credits=checks.credits(credits),
+            key=ids.check_key(key),
+            reason=ids.check_text(reason, param="reason"),
+            metadata=checks.metadata(metadata),
+        )
+        return answers.entry(self._queue.submit(command))
 
-    def history(
+    def reverse(
+        self, entry: values.Entry | str, *, reason: str | None = None, actor: str | None = None
+    ) -> values.Entry:
+        """Undo a spend or the capture of a hold: its credits go back to the lots they came from.
+
+        That happens once: a repetition gets the same entry. A debt is repaid first, and what goes
+        back into a lot that has expired since expires at once.
+
+        Args:
+            entry: the entry, or its cause (`spend:<key>`).
+            reason: why, for whoever reads the history.
+            actor: who decided it, where a person did.
+
+        Raises:
+            NotFound: there is no such entry.
+            Conflict: the entry used no credits.
+            InvalidRequest: an argument cannot be right; `param` names it.
+            TryAgain: the database is busy or down.
+        """
+        cause = entry.cause if isinstance(entry, values.Entry) else entry
+        command = Undo(
+            cause=ids.check_cause(cause, param="entry"),
+            reason=ids.check_text(reason, param="reason"),
+            actor=ids.check_text(actor, param="actor"),
+        )
+        return answers.entry(self._queue.submit(command))
+
+    def hold(
+        self,
+        user_id: str,
+        credits: int,
+        *,
+        key: str,
+        ttl: float | timedelta,
+        overage: str = "refuse",
+        reason: str | None = None,
+    ) -> Hold:
+        """Set credits aside for work whose price is known only afterwards.
+
+        Args:
+            user_id: who pays.
+            credits: how many, at least 1.
+            key: names the hold: the same key and arguments get the same hold, as it is then.
+            ttl: for how long, in seconds or as a timedelta, at most 30 days; see `Hold.extend`.
+            overage: what a capture of more than is held does: `"refuse"`, `"take"` what is
+                available and no more, or let what is missing become a `"debt"`.
+            reason: what for, for whoever reads the history.
+
+        Raises:
+            InsufficientCredits: fewer are available; nothing was changed.
+            WalletSuspended: nothing may be spent from the wallet; nothing was changed.
+            InvalidRequest: an argument cannot be right; `param` names it.
+            IdempotencyConflict: the key was used with other arguments.
+            TryAgain: the database is busy or down.
+        """
+        if overage not in set(Overage):
+            raise InvalidRequest(f"overage must be one of {[*Overage]}", param="overage")
+        command = PlaceHold(
+            user_id=ids.check_user_id(user_id),
+            credits=checks.credits(credits),
+            key=ids.check_key(key),
+            ttl_seconds=checks.ttl(ttl),
+            overage=Overage(overage),
+            reason=ids.check_text(reason, param="reason"),
+        )
+        return Hold(self._queue, self._queue.submit(command))
+
+    def get_hold(self, key: str) -> Hold:
+        """A hold that was placed before, perhaps by another process.
+
+        Raises:
+            NotFound: there is none of that key.
+            InvalidRequest: not a key.
+            StorageUnavailable: the database failed.
+        """
+        row = self._storage.get(HoldRow, f"{Kind.HOLD}:{ids.check_key(key)}")
+        if row is None:
+            raise NotFound("No such hold", param="key")
+        return Hold(self._queue, holding.as_of(row, instants.to_text(self._clock.now())))
+
+    def with_hold(
+        self,
+        credits: int,
+        *,
+        key: Callable[P, str],
+        ttl: float | timedelta,
+        overage: str = "refuse",
+    ) -> Callable[[Callable[Concatenate[Hold, P], T]], Callable[P, T]]:
+        """Decorate a function that works on a hold: it is called with one as its first argument.
+
+        The function has a parameter `user_id`, which says whose credits are held. What it does
+        not capture is released when it returns or raises.
+
+        Args:
+            credits: how many are held for each call.
+            key: names the hold, from the same arguments as the function.
+            ttl: for how long, in seconds or as a timedelta.
+            overage: see `hold`.
+
+        Example:
+            >>> import credit_payments as cp
+            >>> system = cp.connect(database="memory://")
+            >>> @system.wallets.with_hold(100, key=lambda user_id, job: job, ttl=60)
+            ... def render(hold, user_id, job):
+            ...     return hold.capture(70).credits
+            >>> _ = system.wallets.grant("ada", 150, key="welcome", reason="welcome")
+            >>> render("ada", "job-1")
+            30
+            >>> system.wallets.balance("ada").available
+            80
+            >>> system.close()
+        """
+
+        def decorate(function: Callable[Concatenate[Hold, P], T]) -> Callable[P, T]:
+            signature = inspect.signature(function)
+            if "user_id" not in signature.parameters:
+                raise TypeError("a function that holds credits needs a parameter user_id")
+
+            @functools.wraps(function)
+            def call(*args: P.args, **kwargs: P.kwargs) -> T:
+                bound: Any = signature.bind(None, *args, **kwargs).arguments
+                user_id = bound["user_id"]
+                name = key(*args, **kwargs)
+                with self.hold(user_id, credits, key=name, ttl=ttl, overage=overage) as hold:
+                    return function(hold, *args, **kwargs)
+
+            return call
+
+        return decorate
+
+    def suspend(self, user_id: str, *, key: str, reason: str, actor: str) -> values.Entry:
+        """Forbid spending from a wallet, until `resume`; what it holds stays.
+
+        Raises:
+            InvalidRequest: an argument cannot be right; `param` names it.
+            IdempotencyConflict: the key was used with other arguments.
+            TryAgain: the database is busy or down.
+        """
+        return self._suspend(user_id, key, reason, actor, resumes=False)
+
+    def resume(self, user_id: str, *, key: str, reason: str, actor: str) -> values.Entry:
+        """Allow spending again.
+
+        Raises:
+            InvalidRequest: an argument cannot be right; `param` names it.
+            IdempotencyConflict: the key was used with other arguments.
+            TryAgain: the database is busy or down.
+        """
+        return self._suspend(user_id, key, reason, actor, resumes=True)
+
+    def post_due(self, user_id: str) -> int:
+        """Post what has expired or lapsed in a wallet; how many entries that made.
+
+        Nobody has to call it: whatever touches a wallet does the same first.
+
+        Raises:
+            InvalidRequest: not a user id.
+            TryAgain: the database is busy or down.
+        """
+        return self._queue.submit(PostDue(user_id=ids.check_user_id(user_id)))
+
+    def lots(
         self, user_id: str, *, limit: int = 50, cursor: str | None = None
-    ) -> values.Page[values.Entry]:
-        """A user's entries, newest first, page by page.
+    ) -> values.Page[values.Lot]:
+        """A user's lots with something available, in the order in which they are spent.
+
+        One that has expired may be among them until that is posted; see `expires_at`.
 
         Raises:
             InvalidRequest: an argument cannot be right; `param` names it.
@@ -97,56 +326,85 @@ class Wallets:
         ids.check_user_id(user_id)
         cursors.check_limit(limit)
         rows = self._storage.page(
-            Entry,
-            {"user_id": user_id},
-            order=_HISTORY_ORDER,
-            after=cursors.decode(cursor, [int]),
+            Lot,
+            {"user_id": user_id, "open": 1},
+            order=_LOTS_ORDER,
+            after=cursors.decode(cursor, [int, str, int]),
             limit=limit + 1,
-            descending=True,
         )
-        shown, following = cursors.split(rows, limit, _HISTORY_ORDER)
-        return values.Page(items=tuple(map(answers.entry, shown)), cursor=following)
+        shown, following = cursors.split(rows, limit, _LOTS_ORDER)
+        return values.Page(items=tuple(map(answers.lot, shown)), cursor=following)
 
-    def _move(
+    def history(
         self,
-        kind: ledger.Kind,
         user_id: str,
-        credits: int,
-        key: str,
-        reason: str | None,
-        metadata: Mapping[str, object] | None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        oldest_first: bool = False,
+        kinds: Collection[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> values.Page[values.Entry]:
+        """A user's entries, newest first unless told otherwise, page by page.
+
+        With a filter, a page may hold fewer items than `limit` although more follow: the
+        `cursor` says whether they do.
+
+        Args:
+            user_id: whose.
+            limit: how many at most, from 1 to 100.
+            cursor: that of the page before, asked for with the same arguments.
+            oldest_first: the other direction.
+            kinds: only entries of these kinds (`"spend"`, `"payment"`, …).
+            since: only entries from this instant on.
+            until: only entries before this instant.
+
+        Raises:
+            InvalidRequest: an argument cannot be right; `param` names it.
+            StorageUnavailable: the database failed.
+        """
+        ids.check_user_id(user_id)
+        cursors.check_limit(limit)
+        asked = looking.Filter(
+            kinds=looking.check_kinds(kinds),
+            since=checks.instant(since, param="since") if since is not None else None,
+            until=checks.instant(until, param="until") if until is not None else None,
+        )
+        after = cursors.decode(cursor, [int])
+        rows: list[Entry] = []
+        for _ in range(looking.PAGES_MAX):
+            found = self._storage.page(
+                Entry,
+                {"user_id": user_id},
+                order=_HISTORY_ORDER,
+                after=after,
+                limit=limit + 1,
+                descending=not oldest_first,
+            )
+            more = len(found) > limit
+            for entry in found[:limit]:
+                if len(rows) == limit:
+                    more = True
+                    break
+                after = [entry.sequence]
+                if asked.takes(entry):
+                    rows.append(entry)
+            if not more or asked.is_over(found[:limit], oldest_first=oldest_first):
+                return values.Page(items=tuple(map(answers.entry, rows)), cursor=None)
+            if len(rows) == limit or not asked.is_set:
+                break
+        following = cursors.of_position(after or [])
+        return values.Page(items=tuple(map(answers.entry, rows)), cursor=following)
+
+    def _suspend(
+        self, user_id: str, key: str, reason: str, actor: str, *, resumes: bool
     ) -> values.Entry:
-        command = Move(
+        command = Suspend(
             user_id=ids.check_user_id(user_id),
-            credits=_check_credits(credits),
             key=ids.check_key(key),
-            kind=kind,
-            reason=ids.check_text(reason, param="reason"),
-            metadata=_metadata_text(metadata),
+            reason=ids.check_required_text(reason, param="reason"),
+            actor=ids.check_required_text(actor, param="actor"),
+            resumes=resumes,
         )
         return answers.entry(self._queue.submit(command))
-
-
-def _check_credits(credits: object) -> int:
-    if type(credits) is not int or not 1 <= credits <= CREDITS_MAX:
-        raise InvalidRequest(f"credits must be an integer from 1 to {CREDITS_MAX}", param="credits")
-    return credits
-
-
-def _metadata_text(metadata: Mapping[str, object] | None) -> str | None:
-    if metadata is None:
-        return None
-    if not isinstance(metadata, Mapping):
-        raise InvalidRequest("metadata must be a mapping", param="metadata")
-    try:
-        text = msgspec.json.encode(dict(metadata), order="deterministic")
-        kept_whole = msgspec.json.decode(text) == dict(metadata)
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
-        kept_whole = False
-    if not kept_whole:  # NaN, for one, would come back as null
-        raise InvalidRequest("metadata must be what JSON can hold", param="metadata")
-    if len(text) > METADATA_BYTES_MAX:
-        raise InvalidRequest(
-            f"metadata must be at most {METADATA_BYTES_MAX} bytes of JSON", param="metadata"
-        )
-    return text.decode()

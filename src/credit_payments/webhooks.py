@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from credit_payments.domain import events, instants, signature, values
+from credit_payments.domain.clawback import Policies
 from credit_payments.domain.stripe_facts import DisputeFacts, PaymentIntentFacts, ref_id
 from credit_payments.errors import InvalidPayload, NotConfigured
 from credit_payments.ports.clock import Clock
@@ -28,6 +29,7 @@ class WebhookProcessor:
         secrets: the endpoint's signing secrets; several while one is being rotated.
         tolerance_seconds: how far a timestamp may be from now, in both directions.
         body_bytes_max: the longest body that is read.
+        policies: what becomes of credits that are to be taken back and are spent already.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class WebhookProcessor:
         secrets: Sequence[str] = (),
         tolerance_seconds: int = 300,
         body_bytes_max: int = BODY_BYTES_MAX,
+        policies: Policies | None = None,
     ) -> None:
         # An empty secret would let anybody sign.
         self._secrets = tuple(signature.SigningSecret(secret) for secret in secrets if secret)
+        self._policies = policies or Policies()
         self._queue = queue
         self._clock = clock
         self._tolerance_seconds = tolerance_seconds
@@ -60,7 +64,7 @@ class WebhookProcessor:
             TryAgain: the database is busy or down; Stripe will deliver again.
         """
         event = self.verify(body, signature_header)
-        command = _command(event)
+        command = _command(event, self._policies)
         if command is None:
             return values.Delivery(event_id=event.id, type=event.type, outcome="ignored")
         settlement = self._queue.submit(command)
@@ -95,16 +99,22 @@ class WebhookProcessor:
         return events.read_event(body)
 
 
-def _command(event: events.Event) -> ReportPayment | ReportRefund | ReportDispute | None:
+def _command(
+    event: events.Event, policies: Policies
+) -> ReportPayment | ReportRefund | ReportDispute | None:
     """What the event says, as a command; None when it says nothing about a payment intent."""
     facts = event.facts
     messenger = Messenger(event_id=event.id, type=event.type)
     if isinstance(facts, PaymentIntentFacts):
-        return ReportPayment(facts=facts, messenger=messenger)
+        return ReportPayment(facts=facts, messenger=messenger, policies=policies)
     if isinstance(facts, DisputeFacts):
         created_at = instants.from_unix(facts.created)
-        return ReportDispute(facts=facts, created_at=created_at, messenger=messenger)
+        return ReportDispute(
+            facts=facts, created_at=created_at, messenger=messenger, policies=policies
+        )
     intent_id = ref_id(facts.payment_intent) if facts else None
     if facts is None or intent_id is None:
         return None
-    return ReportRefund(facts=facts, payment_intent_id=intent_id, messenger=messenger)
+    return ReportRefund(
+        facts=facts, payment_intent_id=intent_id, messenger=messenger, policies=policies
+    )

@@ -100,8 +100,14 @@ def test_a_dispute_is_kept_with_what_stripe_says_of_it(shop: LiveShop) -> None:
     shop.simulator.pay(intent)
     dispute = shop.simulator.open_dispute(intent, reason="fraudulent")
     shop.simulator.wait_for_deliveries()
+    assert shop.balance() == 0, "its money is withdrawn, and so are its credits"
     kept = shop.rows("SELECT dispute_id, payment_intent_id, amount, reason, status FROM disputes")
     assert kept == [(dispute["id"], intent, 1000, "fraudulent", "needs_response")]
+    shop.simulator.close_dispute(dispute["id"], won=True)
+    shop.simulator.wait_for_deliveries()
+    assert shop.rows("SELECT status FROM disputes") == [("won",)]
+    assert shop.balance() == 100, "a dispute that is won gives them back"
+    assert shop.rows("SELECT * FROM quarantine") == []
 
 
 def test_a_refund_takes_the_credits_back(shop: LiveShop) -> None:

@@ -31,7 +31,7 @@ def post(name):
         payment = f"{generation}x{name}x{number}"
         user = f"user{number % 5}"
         system.queue.submit(KeepQuote(quote=Quote(
-            f"quote_{payment}", user, 1000, "usd", 100, None, None, "rate", "f", None, "")))
+            f"quote_{payment}", user, 1000, "usd", 100, None, None, "rate", None, "f", None, "")))
         body = json.dumps({
             "id": f"evt_{payment}", "type": "payment_intent.succeeded", "created": 1,
             "data": {"object": {

@@ -17,6 +17,8 @@ CLASSES = [getattr(errors, name) for name in errors.__all__]
 def make(kind: type[errors.CreditPaymentsError]) -> errors.CreditPaymentsError:
     if kind is errors.PaymentNotSuccessful:
         return errors.PaymentNotSuccessful("processing")
+    if kind is errors.HoldEnded:
+        return errors.HoldEnded("lapsed")
     if kind is errors.InsufficientCredits:
         return errors.InsufficientCredits(available=1, required=2)
     if kind is errors.CardDeclined:

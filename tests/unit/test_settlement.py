@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import credit_payments as cp
 from credit_payments.adapters.memory import MemoryStorage
 from credit_payments.adapters.system_clock import SystemClock
-from credit_payments.domain import audit
+from credit_payments.domain import audit, payment
 from credit_payments.domain.quoting import KeepQuote, LinkIntent
 from credit_payments.domain.records import (
     CREDITS_MAX,
@@ -25,7 +25,9 @@ from credit_payments.domain.records import (
     Entry,
     Event,
     FailedPayment,
+    Hold,
     Incident,
+    Lot,
     Payment,
     Purchase,
     Quote,
@@ -50,6 +52,7 @@ def quote(**given: Any) -> Quote:
         "package_id": None,
         "customer_id": None,
         "rule": "rate",
+        "expires_seconds": None,
         "fingerprint": "f",
         "payment_intent_id": None,
         "created_at": "",
@@ -133,8 +136,10 @@ class Books:
 
     def check(self) -> None:
         report = audit.verify(
-            self.storage.scan(Wallet, order=("user_id",)),
-            self.storage.scan(Entry, order=("user_id", "sequence")),
+            self.storage.scan(Wallet, order=audit.ORDERS[Wallet]),
+            self.storage.scan(Lot, order=audit.ORDERS[Lot]),
+            self.storage.scan(Hold, order=audit.ORDERS[Hold]),
+            self.storage.scan(Entry, order=audit.ORDERS[Entry]),
         )
         assert report.ok, report.problems
         assert sum(report.trial_balance.values()) == 0
@@ -151,7 +156,8 @@ class Books:
             "status": paid.status,
             "received": paid.received_minor,
             "credited": paid.credited,
-            "reversed": paid.reversed_credits,
+            "frozen": wallet.frozen if wallet else 0,
+            "reversed": payment.reversed_credits(paid),
             "payment entries": [e.cause for e in self.entries() if e.kind == "payment"],
             "reversal sum": sum(e.credits for e in self.entries() if e.kind == "reversal"),
             "purchases": len(list(self.storage.scan(Purchase, order=("user_id",)))),
@@ -173,6 +179,7 @@ def model(reports: Sequence[Any]) -> dict[str, Any]:
     return {
         "available": (CREDITS if paid else 0) - reversed_credits,
         "debt": 0,
+        "frozen": 0,
         "received": PAID if paid else 0,
         "credited": CREDITS if paid else 0,
         "reversed": reversed_credits,
@@ -243,7 +250,7 @@ def test_a_refund_of_an_unrecorded_payment_is_filed_and_counts_once_that_is_reco
     books.queue.submit(MONEY_ARRIVES[0])
     assert books.queue.submit(early).outcome == "duplicate", "it is counted already"
     assert books.state()["available"] == CREDITS - 33
-    incident = books.storage.get(Incident, "refunds:pi_1")
+    incident = books.storage.get(Incident, "reversals:pi_1")
     assert incident is not None
     assert incident.status == "resolved"
 
@@ -253,7 +260,7 @@ def test_a_refund_of_an_unrecorded_payment_is_filed_and_counts_once_that_is_reco
 
 def test_credits_that_are_spent_become_debt_which_the_next_grant_repays() -> None:
     books = Books()
-    wallets = cp.Wallets(books.storage, books.queue)
+    wallets = cp.Wallets(books.storage, books.queue, SystemClock())
     books.queue.submit(MONEY_ARRIVES[0])
     wallets.spend("ada", 90, key="s")
     books.queue.submit(refund_report("evt_9", refund("re_9", PAID)))
@@ -394,7 +401,7 @@ def test_an_unknown_intent_without_money_is_ignored_and_stores_nothing(shop: Sho
 
 
 def _rows(shop: Shop) -> int:
-    kinds = (Event, Incident, Payment, Entry, Wallet, Dispute, Purchase, FailedPayment)
+    kinds = (Event, Incident, Payment, Entry, Wallet, Lot, Dispute, Purchase, FailedPayment)
     return sum(len(list(shop.system._storage.scan(kind, order=(kind.KEY,)))) for kind in kinds)
 
 
@@ -414,26 +421,105 @@ def dispute(status: str = "needs_response", **given: Any) -> dict[str, Any]:
     return {**fields, **given}
 
 
-def test_a_dispute_is_recorded(shop: Shop) -> None:
+DISPUTED = Dispute(
+    "dp_1", "pi_1", PAID, "usd", "fraudulent", "needs_response", "2023-11-14T22:13:20.000000Z"
+)
+
+
+def sell(shop: Shop, number: int = 1) -> None:
+    """A payment, of a user, an intent and a quote of that number, that has succeeded."""
+    user = "ada" if number == 1 else f"user{number}"
+    names = {"quote_id": f"quote_{number}", "user_id": user}
+    shop.system.queue.submit(KeepQuote(quote=quote(**names)))
+    paid = intent(id=f"pi_{number}", metadata=names)
+    assert shop.deliver("payment_intent.succeeded", paid).outcome == "applied"
+
+
+def test_a_dispute_is_recorded_and_freezes_what_the_payment_brought(shop: Shop) -> None:
+    sell(shop)
     assert shop.deliver("charge.dispute.created", dispute(), "evt_1").outcome == "applied"
-    kept = shop.system._storage.get(Dispute, "dp_1")
-    assert kept == Dispute(
-        "dp_1", "pi_1", PAID, "usd", "fraudulent", "needs_response", "2023-11-14T22:13:20.000000Z"
-    )
+    assert shop.system._storage.get(Dispute, "dp_1") == DISPUTED
+    assert shop.system.wallets.balance("ada") == cp.Balance(available=0, frozen=CREDITS)
     assert shop.deliver("charge.dispute.created", dispute(), "evt_1").outcome == "duplicate"
+    assert shop.deliver("charge.dispute.created", dispute(), "evt_2").outcome == "duplicate"
+    history = shop.system.wallets.history("ada").items
+    assert [entry.cause for entry in history] == ["reversal:pi_1:1", "payment:pi_1"]
+    assert history[0].legs == {"wallet:ada": -CREDITS, "frozen:ada": CREDITS}
+    assert shop.system.verify().ok
 
 
-@pytest.mark.parametrize("end", ["won", "lost", "warning_closed"])
-def test_a_dispute_stays_closed_in_whatever_order_it_is_told(shop: Shop, end: str) -> None:
+def test_a_dispute_of_an_unrecorded_payment_is_filed_and_counts_once_that_is_recorded(
+    shop: Shop,
+) -> None:
+    for _ in range(2):
+        delivery = shop.deliver("charge.dispute.created", dispute(), "evt_1")
+        assert delivery.outcome == "quarantined"
+    storage = shop.system._storage
+    assert storage.get(Dispute, "dp_1") == DISPUTED
+    assert storage.get(Event, "evt_1").outcome == "quarantined"
+    filed = storage.get(Incident, "reversals:pi_1")
+    assert (filed.status, filed.event_id) == ("open", "evt_1")
+    assert payment.Early.read(filed).disputes == '{"dp_1":[1000,"needs_response",{}]}'
+    sell(shop)
+    assert storage.get(Incident, "reversals:pi_1").status == "resolved"
+    assert shop.system.wallets.balance("ada") == cp.Balance(available=0, frozen=CREDITS)
+    assert shop.deliver("charge.dispute.created", dispute(), "evt_1").outcome == "duplicate"
+    assert storage.get(Event, "evt_1").outcome == "duplicate"
+    assert shop.system.verify().ok
+
+
+def test_a_dispute_that_names_no_intent_is_kept_for_a_person(shop: Shop) -> None:
+    sell(shop)
+    bare = dispute(payment_intent=None, charge="ch_1")
+    for _ in range(2):
+        delivery = shop.deliver("charge.dispute.created", bare, "evt_1")
+        assert (delivery.outcome, delivery.reason is not None) == ("quarantined", True)
+    storage = shop.system._storage
+    assert storage.get(Dispute, "dp_1") == msgspec.structs.replace(DISPUTED, payment_intent_id=None)
+    incident = storage.get(Incident, "dispute:dp_1")
+    assert (incident.status, incident.event_id) == ("open", "evt_1")
+    assert msgspec.json.decode(incident.facts) == {"dispute": "dp_1", "amount": PAID}
+    assert shop.system.wallets.balance("ada") == cp.Balance(available=CREDITS)
+
+
+@pytest.mark.parametrize("end", ["won", "lost"])
+def test_withdrawn_funds_take_the_credits_and_reinstated_funds_give_them_back(
+    shop: Shop, end: str
+) -> None:
+    sell(shop)
+    balance = shop.system.wallets.balance
+    shop.deliver("charge.dispute.created", dispute())
+    shop.deliver("charge.dispute.funds_withdrawn", dispute())
+    assert balance("ada") == cp.Balance(available=0)
+    paid = shop.system._storage.get(Payment, "pi_1")
+    assert (paid.refunded_credits, paid.disputed_credits, paid.locked) == (0, CREDITS, 0)
+    shop.deliver("charge.dispute.closed", dispute(end))
+    assert balance("ada") == cp.Balance(available=0)
+    shop.deliver("charge.dispute.funds_reinstated", dispute(end))
+    assert balance("ada") == cp.Balance(available=CREDITS)
+    assert shop.system._storage.get(Payment, "pi_1").disputed_credits == 0
+    assert shop.system.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("end", "left"), [("won", CREDITS), ("lost", 0), ("warning_closed", CREDITS)]
+)
+def test_a_dispute_stays_closed_in_whatever_order_it_is_told(
+    shop: Shop, end: str, left: int
+) -> None:
     told = [
         ("charge.dispute.created", dispute()),
         ("charge.dispute.updated", dispute("under_review")),
         ("charge.dispute.closed", dispute(end)),
     ]
-    for number, order in enumerate(itertools.permutations(told)):
+    for number, order in enumerate(itertools.permutations(told), start=2):
+        sell(shop, number)
         for event_type, fields in order:
-            shop.deliver(event_type, {**fields, "id": f"dp_{number}"})
+            names = {"id": f"dp_{number}", "payment_intent": f"pi_{number}"}
+            shop.deliver(event_type, {**fields, **names})
         assert shop.system._storage.get(Dispute, f"dp_{number}").status == end
+        assert shop.system.wallets.balance(f"user{number}") == cp.Balance(available=left)
+    assert shop.system.verify().ok
 
 
 # -- races ------------------------------------------------------------------------------------

@@ -57,7 +57,20 @@ SIGNATURE = GOOD.partition("v1=")[2]
 
 @pytest.fixture
 def shop(shop: Shop) -> Shop:
-    quote = Quote("quote_1", "ada", 1_000, "usd", 100, None, None, "rate", "f", None, "")
+    quote = Quote(
+        quote_id="quote_1",
+        user_id="ada",
+        amount_minor=1_000,
+        currency="usd",
+        credits=100,
+        package_id=None,
+        customer_id=None,
+        rule="rate",
+        expires_seconds=None,
+        fingerprint="f",
+        payment_intent_id=None,
+        created_at="",
+    )
     shop.system.queue.submit(KeepQuote(quote=quote))
     return shop
 

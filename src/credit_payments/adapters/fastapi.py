@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from credit_payments.errors import CreditPaymentsError, InvalidRequest
@@ -42,7 +43,7 @@ __all__ = ["Identity", "create_router", "install_error_handlers"]
 def create_router(
     system: System, *, current_user: CurrentUser, prefix: str = "/stripe"
 ) -> fastapi.APIRouter:
-    """The nine endpoints as a router.
+    """The endpoints as a router.
 
     Each runs in the thread pool, so that no database or network call blocks the event loop.
 
@@ -101,28 +102,30 @@ class _Route(APIRoute):
         return answer
 
 
-async def _nobody() -> None:
-    """Stands in for the host's dependency where no caller is asked for."""
-
-
 def _endpoint(api: Api, route: Route, current_user: CurrentUser) -> Callable[..., Any]:
-    # Plain `def` runs in the thread pool. The raw body can only be awaited, hence a dependency;
-    # it comes after the caller, so that who is turned away uploads nothing.
-    def endpoint(
-        received: fastapi.Request,
-        caller: Any = fastapi.Depends(current_user if route.needs_caller else _nobody),
-        body: bytes = fastapi.Depends(_body_reader(route.body_bytes_max)),
-    ) -> fastapi.Response:
+    read_body = _body_reader(route.body_bytes_max)
+
+    async def answer(received: fastapi.Request, caller: Any) -> fastapi.Response:
+        # The body is read after the caller is known: who is turned away uploads nothing.
         request = Request(
             method=received.method,
             path_params=received.path_params,
             query=received.scope["query_string"],
             headers=join_headers(received.headers.items()),
-            body=body,
+            body=await read_body(received),
         )
-        return _to_fastapi(api.handle(route, request, caller))
+        return _to_fastapi(await run_in_threadpool(api.handle, route, request, caller))
 
-    return endpoint
+    # Resolving a dependency costs more than receiving a webhook: who needs none, has none.
+    async def for_anybody(received: fastapi.Request) -> fastapi.Response:
+        return await answer(received, None)
+
+    async def for_a_caller(
+        received: fastapi.Request, caller: Any = fastapi.Depends(current_user)
+    ) -> fastapi.Response:
+        return await answer(received, caller)
+
+    return for_a_caller if route.needs_caller else for_anybody
 
 
 def _body_reader(bytes_max: int) -> Callable[[fastapi.Request], Awaitable[bytes]]:

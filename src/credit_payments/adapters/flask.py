@@ -41,7 +41,7 @@ _NAME = "credit_payments"
 def create_blueprint(
     system: System, *, current_user: CurrentUser, url_prefix: str = "/stripe"
 ) -> flask.Blueprint:
-    """The nine endpoints as a blueprint.
+    """The endpoints as a blueprint.
 
     Args:
         system: what `credit_payments.connect()` returned.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from credit_payments.domain.decision import Range
 from credit_payments.domain.records import RECORDS, Key, Record, key_of
 from credit_payments.errors import StorageUnavailable
 from credit_payments.ports.storage import Reader, Transaction, WriteConflict
@@ -145,6 +146,14 @@ class _MemoryTransaction:
             row = self._changed.get((kind, key)) or self._committed.get(kind, key)
             if row is not None:
                 found[kind, key] = row
+        return found
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        found = {}
+        for asked in ranges:
+            kind, group, equals, order = asked.series
+            where = {str(kind.GROUP): group, **dict(equals)}
+            found[asked] = self._committed.page(kind, where, order=order, limit=asked.limit)
         return found
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -21,7 +21,8 @@ import msgspec
 
 from credit_payments.adapters import sqlite_schema as schema
 from credit_payments.adapters.sqlite_connections import Connections
-from credit_payments.domain.records import Key, Record
+from credit_payments.domain.decision import Range
+from credit_payments.domain.records import RECORDS, Key, Record, key_of
 from credit_payments.errors import ConfigurationError, CreditPaymentsError, StorageUnavailable
 from credit_payments.ports.storage import Reader, Transaction, WriteConflict
 
@@ -149,6 +150,7 @@ class _Rows:
 class _SqliteTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._loaded: dict[Key, Record] = {}
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
         by_kind: dict[type[Record], list[str]] = {}
@@ -156,30 +158,75 @@ class _SqliteTransaction:
             by_kind.setdefault(kind, []).append(key)
         found: dict[Key, Record] = {}
         for kind, names in by_kind.items():
-            key_of = attrgetter(kind.KEY)
+            name_of = attrgetter(kind.KEY)
             asked = msgspec.json.encode(names).decode()
             (rows,) = self._connection.execute(schema.select_many(kind), (asked,)).fetchone()
             for record in _decoder(kind).decode(rows):
-                found[kind, key_of(record)] = record
+                found[kind, name_of(record)] = record
+        self._loaded.update(found)
+        return found
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        alike: dict[tuple[object, ...], list[Range]] = {}
+        for asked in ranges:
+            kind, _, equals, order = asked.series
+            alike.setdefault((kind, equals, order, asked.limit), []).append(asked)
+        found: dict[Range, Sequence[Record]] = {}
+        for some in alike.values():
+            kind, _, equals, order = some[0].series
+            statement = schema.select_first(kind, tuple(name for name, _ in equals), order)
+            groups = msgspec.json.encode([asked.series.group for asked in some]).decode()
+            values = (*(value for _, value in equals), some[0].limit, groups)
+            (rows,) = self._connection.execute(statement, values).fetchone()
+            found.update(zip(some, _series_decoder(kind).decode(rows), strict=True))
+            if kind in _INDEXED:
+                self._loaded.update((key_of(row), row) for asked in some for row in found[asked])
         return found
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
-        self._many(inserts, schema.insert, lambda _: msgspec.structs.astuple)
-        self._many(updates, schema.update, lambda kind: attrgetter(*kind.MUTABLE, kind.KEY))
+        by_kind: dict[type[Record], list[Record]] = {}
+        for record in inserts:
+            by_kind.setdefault(type(record), []).append(record)
+        for kind, rows in by_kind.items():
+            self._many(rows, partial(schema.insert, kind), msgspec.structs.astuple)
+        by_columns: dict[tuple[type[Record], tuple[str, ...]], list[Record]] = {}
+        for record in updates:
+            columns = type(record), self._columns_of(record)
+            by_columns.setdefault(columns, []).append(record)
+        for (kind, names), rows in by_columns.items():
+            self._many(rows, partial(schema.update, kind, names), attrgetter(*names, kind.KEY))
+
+    def _columns_of(self, record: Record) -> tuple[str, ...]:
+        """Which columns to set: indexed ones only if they change.
+
+        SQLite writes the entries of an index anew for each column that is set, also to what it was.
+        """
+        kind = type(record)
+        indexed = _INDEXED.get(kind)
+        if indexed is None:
+            return kind.MUTABLE
+        before = self._loaded.get(key_of(record))
+        if before is None or indexed(before) != indexed(record):
+            return kind.MUTABLE
+        return _UNINDEXED[kind]
 
     def _many(
         self,
         records: Sequence[Record],
-        statement: Callable[[type[Record], int], str],
-        values: Callable[[type[Record]], Callable[[Record], tuple[object, ...]]],
+        statement: Callable[[int], str],
+        values: Callable[[Record], tuple[object, ...]],
     ) -> None:
-        by_kind: dict[type[Record], list[Record]] = {}
-        for record in records:
-            by_kind.setdefault(type(record), []).append(record)
-        for kind, rows in by_kind.items():
-            for some in _in_runs(rows):
-                places = list(chain.from_iterable(map(values(kind), some)))
-                self._connection.execute(statement(kind, len(some)), places)
+        for some in _in_runs(records):
+            places = list(chain.from_iterable(map(values, some)))
+            self._connection.execute(statement(len(some)), places)
+
+
+_UNINDEXED = {kind: schema.unindexed(kind) for kind in RECORDS}
+_INDEXED = {
+    kind: attrgetter(*(set(kind.MUTABLE) - set(unindexed)))
+    for kind, unindexed in _UNINDEXED.items()
+    if unindexed != kind.MUTABLE
+}
 
 
 def _in_runs(rows: Sequence[Record]) -> Iterator[Sequence[Record]]:
@@ -196,6 +243,11 @@ def _in_runs(rows: Sequence[Record]) -> Iterator[Sequence[Record]]:
 @cache
 def _decoder(kind: type[R]) -> msgspec.json.Decoder[list[R]]:
     return msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+
+
+@cache
+def _series_decoder(kind: type[R]) -> msgspec.json.Decoder[list[list[R]]]:
+    return msgspec.json.Decoder(list[list[kind]])  # type: ignore[valid-type]
 
 
 @contextmanager

@@ -95,6 +95,18 @@ def select_many(kind: type[Record]) -> str:
 
 
 @cache
+def select_first(kind: type[Record], equals: tuple[str, ...], order: tuple[str, ...]) -> str:
+    """The first rows of the groups in a JSON array, as a JSON array of arrays of arrays."""
+    conditions = "".join(f" AND {_known(kind, column)} = ?" for column in equals)
+    return (
+        f"SELECT json_group_array(json((SELECT json_group_array(json_array({_columns(kind)})) "  # noqa: S608
+        f"FROM (SELECT * FROM {kind.TABLE} WHERE {kind.GROUP} = asked.value{conditions} "
+        f"ORDER BY {_ordered(kind, order, descending=False)} LIMIT ?)))) "
+        f"FROM json_each(?) AS asked"
+    )
+
+
+@cache
 def select_page(
     kind: type[Record],
     where: tuple[str, ...],
@@ -130,14 +142,20 @@ def insert(kind: type[Record], rows: int) -> str:
     return f"INSERT INTO {kind.TABLE} ({_columns(kind)}) VALUES {', '.join([one] * rows)}"  # noqa: S608
 
 
+def unindexed(kind: type[Record]) -> tuple[str, ...]:
+    """The mutable columns that no index holds."""
+    indexed = {column for columns in (*kind.INDEXES, *kind.UNIQUE) for column in columns}
+    return tuple(name for name in kind.MUTABLE if name not in indexed)
+
+
 @cache
-def update(kind: type[Record], rows: int) -> str:
-    """Rows that exist: of each, the mutable columns and then its key."""
-    one = f"({', '.join('?' * (len(kind.MUTABLE) + 1))})"
-    changes = ", ".join(f"{name} = given.column{i}" for i, name in enumerate(kind.MUTABLE, 1))
+def update(kind: type[Record], columns: tuple[str, ...], rows: int) -> str:
+    """Rows that exist: of each, the columns and then its key."""
+    one = f"({', '.join('?' * (len(columns) + 1))})"
+    changes = ", ".join(f"{name} = given.column{i}" for i, name in enumerate(columns, 1))
     return (
         f"UPDATE {kind.TABLE} SET {changes} FROM (VALUES {', '.join([one] * rows)}) AS given "  # noqa: S608
-        f"WHERE {kind.TABLE}.{kind.KEY} = given.column{len(kind.MUTABLE) + 1}"
+        f"WHERE {kind.TABLE}.{kind.KEY} = given.column{len(columns) + 1}"
     )
 
 

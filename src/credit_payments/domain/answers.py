@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from credit_payments.domain import instants, ledger, money, payment, values
-from credit_payments.domain.records import Entry, Payment, Purchase
+from credit_payments.domain.records import NEVER, Entry, Lot, Payment, Purchase
 from credit_payments.domain.stripe_facts import CustomerFacts, PaymentMethodFacts, ref_id
 
 
@@ -62,6 +62,22 @@ def payment_method(facts: PaymentMethodFacts) -> values.PaymentMethod:
     )
 
 
+def lot(row: Lot) -> values.Lot:
+    """A lot, as it is listed."""
+    return values.Lot(
+        lot_id=row.lot_id,
+        user_id=row.user_id,
+        source=row.source,
+        credits=row.credits,
+        available=row.available,
+        held=row.held,
+        frozen=row.frozen,
+        priority=row.priority,
+        expires_at=None if row.expires_at == NEVER else instants.from_text(row.expires_at),
+        created_at=instants.from_text(row.created_at),
+    )
+
+
 def entry(row: Entry) -> values.Entry:
     """A change of a wallet, as it is listed."""
     return values.Entry(
@@ -71,8 +87,19 @@ def entry(row: Entry) -> values.Entry:
         cause=row.cause,
         credits=row.credits,
         balance_after=row.balance_after,
+        held_after=row.held_after,
+        frozen_after=row.frozen_after,
         debt_after=row.debt_after,
         legs=ledger.legs_of(row),
+        lots={
+            change.lot_id: {
+                state: moved
+                for state, moved in zip(change._fields[1:], change[1:], strict=True)
+                if moved
+            }
+            for change in ledger.lots_of(row)
+        },
+        actor=row.actor,
         reason=row.reason,
         metadata=msgspec.json.decode(row.metadata) if row.metadata else {},
         created_at=instants.from_text(row.created_at),

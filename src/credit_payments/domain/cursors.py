@@ -21,7 +21,11 @@ _Column = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 def encode(record: Record, order: Sequence[str]) -> str:
     """The cursor behind a row, in a listing ordered by those columns."""
-    position = [getattr(record, column) for column in order]
+    return of_position([getattr(record, column) for column in order])
+
+
+def of_position(position: Sequence[str | int]) -> str:
+    """The cursor behind a position."""
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
 
 

@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from operator import attrgetter
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from credit_payments.domain.records import Key, Record
+from credit_payments.domain.records import Key, Record, key_of
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
 R = TypeVar("R", bound=Record)
+
+FIRST_ROWS = 8
+"""How many rows of a series are loaded at first: most wallets have fewer lots."""
+GROWTH = 8
+"""By what factor more of them are loaded where those were not enough."""
+
+
+_NOTHING: Mapping[str, Record] = {}
 
 
 class NotLoaded(LookupError):
     """A decision asked for a row that its command did not name."""
 
 
+class Series(NamedTuple):
+    """The rows of a kind's group (see `Record.GROUP`) whose columns equal, in an order."""
+
+    kind: type[Record]
+    group: str
+    equals: tuple[tuple[str, str | int], ...]
+    order: tuple[str, ...]
+
+
+class Range(NamedTuple):
+    """The first rows of a series."""
+
+    series: Series
+    limit: int
+
+
+Ask: TypeAlias = Key | Range
+"""What a command may name: a row by its key, or the first rows of a series."""
+
+
+class _Reach(NamedTuple):
+    """How far a series is loaded: to the position `last`, or to its end where that is None."""
+
+    limit: int
+    last: tuple[Any, ...] | None
+
+
 class View:
-    """The rows that a batch has loaded, as the commands decided before this one left them."""
+    """The rows that a batch has loaded, as the commands decided before this one left them.
 
-    __slots__ = ("_rows",)
+    `now` is the batch's instant.
+    """
 
-    def __init__(self, rows: Mapping[Key, Record | None]) -> None:
-        self._rows = rows
+    __slots__ = ("_groups", "_reaches", "_rows", "now")
+
+    def __init__(self, rows: Mapping[Key, Record | None] | None = None, now: str = "") -> None:
+        self.now = now
+        self._rows: dict[Key, Record | None] = {}
+        self._groups: dict[tuple[type[Record], str], dict[str, None]] = {}
+        self._reaches: dict[Series, _Reach] = {}
+        for key, record in (rows or {}).items():
+            self.put(key, record)
 
     def get(self, kind: type[R], key: str) -> R | None:
         """The row of that key, or None where there is none.
@@ -38,6 +83,97 @@ class View:
     def peek(self, kind: type[R], key: str) -> R | None:
         """The row of that key if it is loaded; None also when nothing is known about it yet."""
         return self._rows.get((kind, key))  # type: ignore[return-value]
+
+    def first(
+        self, series: Series, instead: Mapping[str, Record] = _NOTHING
+    ) -> tuple[list[Any], bool]:
+        """The rows of a series as far as it is loaded, as they are now; and whether that is all.
+
+        Rows in `instead`, by their keys, stand in for what is loaded, and join it.
+
+        Raises:
+            NotLoaded: nobody named the series.
+        """
+        reach = self._reaches.get(series)
+        if reach is None:
+            raise NotLoaded(series.kind.TABLE, series.group)
+        position = _position(series.order)
+        found = []
+        for row in self._members(series, instead):
+            for name, value in series.equals:
+                if getattr(row, name) != value:
+                    break
+            else:
+                if reach.last is None or position(row) <= reach.last:
+                    found.append(row)
+        if len(found) > 1:
+            found.sort(key=position)
+        return found, reach.last is None
+
+    def _members(self, series: Series, instead: Mapping[str, Record]) -> Iterator[Record]:
+        kind = series.kind
+        for key in self._groups.get((kind, series.group), ()):
+            row = instead.get(key) or self._rows[kind, key]
+            if row is not None:
+                yield row
+        for key, row in instead.items():
+            if (kind, key) not in self._rows:
+                yield row
+
+    def until(self, series: Series, suffice: Callable[[list[Any]], bool]) -> Iterator[Range]:
+        """What to load so that a series reaches far enough, or to its end."""
+        reach = self._reaches.get(series)
+        if reach is None:
+            yield Range(series, FIRST_ROWS)
+        elif reach.last is not None and not suffice(self.first(series)[0]):
+            yield Range(series, reach.limit * GROWTH)
+
+    def reaches(self, series: Series) -> bool:
+        """Whether anything of a series was loaded."""
+        return series in self._reaches
+
+    def knows(self, ask: Ask) -> bool:
+        """Whether it was loaded already, be it that nothing was there."""
+        if isinstance(ask, Range):
+            reach = self._reaches.get(ask.series)
+            return reach is not None and (reach.last is None or reach.limit >= ask.limit)
+        return ask in self._rows
+
+    def put(self, key: Key, record: Record | None) -> None:
+        """A row as it was loaded, or as a decision leaves it."""
+        self._rows[key] = record
+        kind, name = key
+        if kind.GROUP is not None and record is not None:
+            group = kind, getattr(record, kind.GROUP)
+            self._groups.setdefault(group, {})[name] = None
+
+    def absorb(
+        self, changes: Iterable[Record], new: dict[Key, Record], replaced: dict[Key, Record]
+    ) -> None:
+        """Rows as a decision leaves them, sorted into those that are new and those that were.
+
+        The innermost loop of every write, and written accordingly.
+        """
+        rows = self._rows
+        for record in changes:
+            key = key_of(record)
+            if key in new or rows.get(key) is None:
+                new[key] = record
+                if key[0].GROUP is not None:
+                    self.put(key, record)
+            else:
+                replaced[key] = record
+            rows[key] = record
+
+    def put_range(self, asked: Range, rows: Iterable[Record]) -> None:
+        """The first rows of a series, as they were loaded; none that a decision has changed."""
+        found = list(rows)
+        for row in found:
+            self.put(key_of(row), row)
+        if not self.knows(asked):
+            is_end = len(found) < asked.limit
+            place = None if is_end else _position(asked.series.order)(found[-1])
+            self._reaches[asked.series] = _Reach(asked.limit, place)
 
 
 class Decision(Generic[A_co]):
@@ -57,14 +193,19 @@ class Command(Protocol[A_co]):
     error of the library to reject: the caller gets it, and nothing is changed.
     """
 
-    def keys(self) -> Iterable[Key]:
+    def keys(self) -> Iterable[Ask]:
         """The rows that are known to be needed."""
         ...
 
-    def keys_after(self, view: View) -> Iterable[Key]:
+    def keys_after(self, view: View) -> Iterator[Ask] | Iterable[Ask]:
         """The further rows that those loaded so far point to; asked until it names none."""
         ...
 
     def decide(self, view: View, now: str) -> Decision[A_co]:
         """Decide at the instant `now` (see `instants`)."""
         ...
+
+
+@cache
+def _position(order: tuple[str, ...]) -> Any:
+    return attrgetter(*order)  # of two columns and more: a tuple

@@ -29,6 +29,8 @@ READ: dict[str, type[Facts]] = {
     "charge.dispute.created": DisputeFacts,
     "charge.dispute.updated": DisputeFacts,
     "charge.dispute.closed": DisputeFacts,
+    "charge.dispute.funds_withdrawn": DisputeFacts,
+    "charge.dispute.funds_reinstated": DisputeFacts,
 }
 """The event types that change something here, and what their object is; others are ignored."""
 

@@ -41,6 +41,24 @@ def check_text(value: object, *, param: str, characters_max: int = 500) -> str |
     return None if value is None else _check_text(value, param, characters_max)
 
 
+def check_required_text(value: object, *, param: str, characters_max: int = 500) -> str:
+    """Free text, without control characters.
+
+    Raises:
+        InvalidRequest: another type, empty, too long, or with control characters.
+    """
+    return _check_text(value, param, characters_max)
+
+
+def check_cause(value: object, *, param: str) -> str:
+    """The cause of an entry: its kind, a colon and a key.
+
+    Raises:
+        InvalidRequest: another type, empty, too long, or with control characters.
+    """
+    return _check_text(value, param, KEY_CHARACTERS_MAX + USER_ID_CHARACTERS_MAX)
+
+
 def check_stripe_id(value: object, prefix: str, *, param: str) -> str:
     """An id as Stripe writes it, such as `pi_3Nq…` for the prefix `pi_`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def to_text(instant: datetime) -> str:
@@ -32,3 +32,15 @@ def from_unix(seconds: int) -> str:
     '2024-01-01T00:00:00.000000Z'
     """
     return to_text(datetime.fromtimestamp(seconds, tz=UTC))
+
+
+def later(text: str, seconds: float) -> str:
+    """The instant so many seconds after another one, as text; the last one there is at most.
+
+    >>> later("2024-01-01T00:00:00.000000Z", 90)
+    '2024-01-01T00:01:30.000000Z'
+    """
+    try:
+        return to_text(from_text(text) + timedelta(seconds=seconds))
+    except OverflowError:
+        return to_text(datetime.max.replace(tzinfo=UTC))

@@ -1,20 +1,20 @@
 """Posting: how a wallet changes, as double entry linked into the wallet's hash chain.
 
-Accounts are `wallet:<user>` and `debt:<user>` against the contra accounts of `Contra`. A leg is
-signed from the account's view of credits: a purchase of 100 is `wallet:u +100, purchases -100`.
-The legs of an entry sum to zero. What a wallet owes stands as a negative sum on `debt:<user>`;
-credits that come in repay it first.
+A user's accounts are `wallet:<user>` (what is available), `held:<user>`, `frozen:<user>` and
+`debt:<user>`, against the contra accounts of `Contra`. A leg is signed from the account's view of
+credits: a purchase of 100 is `wallet:u +100, purchases -100`. The legs of an entry sum to zero.
+What a wallet owes stands as a negative sum on `debt:<user>`; credits that come in repay it first.
 """
 
 from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
 from credit_payments.domain.records import CREDITS_MAX, Entry, Wallet
-from credit_payments.errors import InsufficientCredits, InvalidRequest
 
 GENESIS = ""
 """What the first entry of a wallet names as the hash before it."""
@@ -26,7 +26,10 @@ class Contra(StrEnum):
     PURCHASES = "purchases"
     PROMOTIONS = "promotions"
     USAGE = "usage"
+    EXPIRED = "expired"
     REFUNDS = "refunds"
+    DISPUTES = "disputes"
+    WRITTEN_OFF = "written_off"
 
 
 class Kind(StrEnum):
@@ -35,10 +38,96 @@ class Kind(StrEnum):
     PAYMENT = "payment"
     GRANT = "grant"
     SPEND = "spend"
+    HOLD = "hold"
+    CAPTURE = "capture"
+    RELEASE = "release"
+    LAPSE = "lapse"
+    EXPIRY = "expiry"
     REVERSAL = "reversal"
+    UNDO = "undo"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+
+
+class LotChange(NamedTuple):
+    """By how much an entry changes what a lot has in each state."""
+
+    lot_id: str
+    available: int = 0
+    held: int = 0
+    frozen: int = 0
+    expired: int = 0
+
+    @property
+    def net(self) -> int:
+        """What came into the lot, or (negative) went out of it for good."""
+        return self.available + self.held + self.frozen + self.expired
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a wallet changes: what its entry says besides the numbers.
+
+    `arguments` is the `fingerprint` of the call, where the caller chose the cause's name;
+    `metadata` is JSON text.
+    """
+
+    kind: Kind
+    cause: str
+    arguments: str = ""
+    actor: str | None = None
+    reason: str | None = None
+    metadata: str | None = None
+
+
+class Draft:
+    """An entry before it is posted: what it does to lots, to debt, and to contra accounts.
+
+    What it moves on the user's own accounts is the sum over the lots, so that the two cannot part.
+
+    Attributes:
+        debt: by how much more the wallet owes after it; negative when a debt is repaid.
+        contra: the legs on the other side.
+    """
+
+    __slots__ = ("_lots", "contra", "debt")
+
+    def __init__(self) -> None:
+        self._lots: dict[str, LotChange] = {}
+        self.debt = 0
+        self.contra: dict[Contra, int] = {}
+
+    def move(
+        self, lot_id: str, available: int = 0, held: int = 0, frozen: int = 0, expired: int = 0
+    ) -> None:
+        """Change what a lot has in its states."""
+        known = self._lots.get(lot_id)
+        if known is not None:
+            available += known.available
+            held += known.held
+            frozen += known.frozen
+            expired += known.expired
+        self._lots[lot_id] = LotChange(lot_id, available, held, frozen, expired)
+
+    def leg(self, account: Contra, credits: int) -> None:
+        """Add to a contra account."""
+        self.contra[account] = self.contra.get(account, 0) + credits
+
+    def of(self, lot_id: str) -> LotChange:
+        """What it does to a lot so far."""
+        return self._lots.get(lot_id) or LotChange(lot_id)
+
+    def lots(self) -> list[LotChange]:
+        """Which lots it changes."""
+        return [change for change in self._lots.values() if any(change[1:])]
+
+    def is_empty(self) -> bool:
+        """Whether it says nothing."""
+        return not (self.lots() or self.debt or any(self.contra.values()))
 
 
 _encode = msgspec.json.Encoder().encode
+_lot_decoder = msgspec.json.Decoder(list[LotChange])
+_leg_decoder = msgspec.json.Decoder(dict[str, int])
 
 
 def transaction_id(cause: str) -> str:
@@ -58,53 +147,45 @@ def fingerprint(*arguments: object) -> str:
     return hashlib.sha256(_encode(arguments)).hexdigest()[:32]
 
 
-class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a wallet changes: what its entry says besides the numbers.
-
-    `arguments` is the `fingerprint` of the call, where the caller chose the cause's name;
-    `metadata` is JSON text.
-    """
-
-    user_id: str
-    kind: Kind
-    cause: str
-    contra: Contra
-    now: str
-    arguments: str = ""
-    reason: str | None = None
-    metadata: str | None = None
-
-
-def add(wallet: Wallet | None, credits: int, effect: Effect) -> tuple[Wallet, Entry]:
-    """Bring credits in: a debt is repaid first, the rest becomes available.
-
-    Raises:
-        InvalidRequest: the wallet would hold more than `CREDITS_MAX`.
-    """
-    if not fits(wallet, credits):
-        raise InvalidRequest(f"A wallet holds at most {CREDITS_MAX} credits", param="credits")
-    repaid = min(wallet.debt, credits) if wallet else 0
-    return _post(wallet, effect, credits - repaid, repaid)
-
-
 def fits(wallet: Wallet | None, credits: int) -> bool:
     """Whether a wallet can hold that many credits more."""
-    return (wallet.available if wallet else 0) + credits <= CREDITS_MAX
+    if wallet is None:
+        return credits <= CREDITS_MAX
+    return wallet.available + wallet.held + wallet.frozen + credits <= CREDITS_MAX
 
 
-def take(
-    wallet: Wallet | None, credits: int, effect: Effect, *, into_debt: bool = False
-) -> tuple[Wallet, Entry]:
-    """Take credits out; what is missing becomes debt where `into_debt` allows it.
+def post(wallet: Wallet, effect: Effect, draft: Draft, now: str) -> tuple[Entry, list[LotChange]]:
+    """The entry that follows on what a wallet holds, and the lots that it changes.
 
     Raises:
-        InsufficientCredits: more than is available was asked for, without `into_debt`.
+        AssertionError: its legs do not sum to zero, which no decision may ask for.
     """
-    available = wallet.available if wallet else 0
-    if credits > available and not into_debt:
-        raise InsufficientCredits(available=available, required=credits)
-    taken = min(available, credits)
-    return _post(wallet, effect, -taken, taken - credits)
+    user = wallet.user_id
+    lots = draft.lots()
+    available = held = frozen = 0
+    for _, to_available, to_held, to_frozen, _ in lots:
+        available += to_available
+        held += to_held
+        frozen += to_frozen
+    legs = {str(account): credits for account, credits in draft.contra.items() if credits}
+    if available:
+        legs[f"wallet:{user}"] = available
+    if held:
+        legs[f"held:{user}"] = held
+    if frozen:
+        legs[f"frozen:{user}"] = frozen
+    if draft.debt:
+        legs[f"debt:{user}"] = -draft.debt
+    if sum(legs.values()):
+        raise AssertionError(f"the legs of {effect.cause} do not sum to zero")
+    # All fields of an entry but its hash, in their order.
+    fields = (
+        transaction_id(effect.cause), user, wallet.entries + 1, str(effect.kind), effect.cause,
+        effect.arguments, available, wallet.available + available, wallet.held + held,
+        wallet.frozen + frozen, wallet.debt + draft.debt, _encode(legs).decode(),
+        _encode(lots).decode(), effect.actor, effect.reason, effect.metadata, now, wallet.head,
+    )  # fmt: skip
+    return Entry(*fields, hash=_hash(fields)), lots
 
 
 def chain_hash(entry: Entry) -> str:
@@ -118,30 +199,9 @@ def _hash(fields: tuple[object, ...]) -> str:
 
 def legs_of(entry: Entry) -> dict[str, int]:
     """The legs of a stored entry."""
-    return msgspec.json.decode(entry.legs, type=dict[str, int])
+    return _leg_decoder.decode(entry.legs)
 
 
-def _post(
-    wallet: Wallet | None, effect: Effect, to_wallet: int, to_debt: int
-) -> tuple[Wallet, Entry]:
-    """Write the entry whose legs on the user's two accounts are given, and the wallet after it."""
-    user = effect.user_id
-    if wallet is None:
-        wallet = Wallet(user, 0, 0, 0, GENESIS, effect.now)
-    legs: dict[str, int] = {effect.contra.value: -to_wallet - to_debt}
-    if to_wallet:
-        legs[f"wallet:{user}"] = to_wallet
-    if to_debt:
-        legs[f"debt:{user}"] = to_debt
-    available, debt = wallet.available + to_wallet, wallet.debt - to_debt
-    # All fields of an entry but its hash, in their order.
-    fields = (
-        transaction_id(effect.cause), user, wallet.entries + 1, effect.kind.value, effect.cause,
-        effect.arguments, to_wallet, available, debt, _encode(legs).decode(), effect.reason,
-        effect.metadata, effect.now, wallet.head,
-    )  # fmt: skip
-    entry = Entry(*fields, hash=_hash(fields))
-    after = Wallet(
-        user, entry.balance_after, entry.debt_after, entry.sequence, entry.hash, effect.now
-    )
-    return after, entry
+def lots_of(entry: Entry) -> list[LotChange]:
+    """Which lots a stored entry changed."""
+    return _lot_decoder.decode(entry.lots)

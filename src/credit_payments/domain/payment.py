@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from credit_payments.domain import money
+from credit_payments.domain import money, reversal
 from credit_payments.domain.records import Entry, FailedPayment, Incident, Payment, Purchase, Quote
 from credit_payments.domain.stripe_facts import PaymentIntentFacts, ref_id
 
@@ -31,15 +31,32 @@ def merge_status(known: str, reported: str) -> str:
     return known if _FINAL.get(known, 0) > _FINAL.get(reported, 0) else reported
 
 
-def refunds_incident(payment_intent_id: str) -> str:
-    """Under what name refunds are filed that came before their payment was recorded."""
-    return f"refunds:{payment_intent_id}"
+def early_incident(payment_intent_id: str) -> str:
+    """Under what name refunds and disputes are filed that came before their payment."""
+    return f"reversals:{payment_intent_id}"
+
+
+class Early(msgspec.Struct, frozen=True, kw_only=True):
+    """What was filed about a payment before it was recorded: facts as its row will hold them."""
+
+    refunds: str = reversal.NOTHING
+    disputes: str = reversal.NOTHING
+
+    @classmethod
+    def read(cls, filed: Incident | None) -> Early:
+        """What an incident holds."""
+        return msgspec.json.decode(filed.facts, type=cls) if filed else cls()
+
+    def write(self) -> str:
+        """As an incident keeps it."""
+        return msgspec.json.encode(self).decode()
 
 
 def from_quote(
     quote: Quote, facts: PaymentIntentFacts, filed: Incident | None, now: str
 ) -> Payment:
-    """The payment of an intent that was created for a quote, with the refunds filed for it."""
+    """The payment of an intent that was created for a quote, with what was filed for it."""
+    early = Early.read(filed)
     return Payment(
         payment_intent_id=facts.id,
         user_id=quote.user_id,
@@ -49,12 +66,16 @@ def from_quote(
         amount_minor=quote.amount_minor,
         currency=quote.currency,
         credits=quote.credits,
+        expires_seconds=quote.expires_seconds,
         received_minor=0,
         credited=0,
-        reversed_credits=0,
+        refunded_credits=0,
+        disputed_credits=0,
+        locked=0,
         reversals=0,
-        refunds=filed.facts if filed else "{}",
-        stripe_created=facts.created,
+        refunds=early.refunds,
+        disputes=early.disputes,
+        clawback="[]",
         created_at=now,
         updated_at=now,
     )
@@ -113,6 +134,15 @@ def purchase_of(payment: Payment, entry: Entry, now: str) -> Purchase:
     )
 
 
+def what_was_paid(amount_minor: int, currency: str) -> str:
+    """What the entry of a payment says about the money, so that its hash covers the price, too.
+
+    >>> what_was_paid(1000, "usd")
+    '{"amount_minor":1000,"currency":"usd"}'
+    """
+    return f'{{"amount_minor":{amount_minor},"currency":"{currency}"}}'
+
+
 def received(payment: Payment, facts: PaymentIntentFacts, now: str) -> Payment:
     """The payment with a report merged into it; the same object when nothing is new."""
     status = merge_status(payment.status, facts.status)
@@ -122,6 +152,11 @@ def received(payment: Payment, facts: PaymentIntentFacts, now: str) -> Payment:
     return msgspec.structs.replace(
         payment, status=status, received_minor=received_minor, updated_at=now
     )
+
+
+def reversed_credits(payment: Payment) -> int:
+    """How many of its credits were taken back so far."""
+    return payment.refunded_credits + payment.disputed_credits
 
 
 def facts_to_keep(facts: PaymentIntentFacts) -> dict[str, object]:

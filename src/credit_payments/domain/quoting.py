@@ -8,8 +8,8 @@ import msgspec
 
 from credit_payments.domain import ids, ledger, money, payment
 from credit_payments.domain.credits import CreditCalculator
-from credit_payments.domain.decision import Decision, View
-from credit_payments.domain.records import Incident, Key, Payment, Quote, StripeCustomer
+from credit_payments.domain.decision import Ask, Decision, View
+from credit_payments.domain.records import Incident, Payment, Quote, StripeCustomer
 from credit_payments.domain.stripe_facts import PaymentIntentFacts
 from credit_payments.errors import IdempotencyConflict, InvalidAmount
 
@@ -76,8 +76,14 @@ def check_repetition(kept: Quote, fingerprint: str) -> None:
         )
 
 
-def make_quote(calculator: CreditCalculator, asked: Asked, *, quote_id: str) -> Quote:
-    """What is asked for, priced.
+def make_quote(
+    calculator: CreditCalculator,
+    asked: Asked,
+    *,
+    quote_id: str,
+    expires_seconds: int | None = None,
+) -> Quote:
+    """What is asked for, priced; its credits will expire so long after they came.
 
     Raises:
         InvalidRequest: the package is unknown or has another price, or the amount buys nothing.
@@ -97,6 +103,7 @@ def make_quote(calculator: CreditCalculator, asked: Asked, *, quote_id: str) -> 
         package_id=asked.package_id,
         customer_id=asked.customer_id,
         rule=conversion.rule,
+        expires_seconds=expires_seconds,
         fingerprint=asked.fingerprint(),
         payment_intent_id=None,
         created_at="",
@@ -120,11 +127,11 @@ class KeepQuote(msgspec.Struct, frozen=True, kw_only=True):
 
     quote: Quote
 
-    def keys(self) -> Iterator[Key]:
+    def keys(self) -> Iterator[Ask]:
         """The quote."""
         yield Quote, self.quote.quote_id
 
-    def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
         """Nothing more."""
         return ()
 
@@ -148,14 +155,14 @@ class LinkIntent(msgspec.Struct, frozen=True, kw_only=True):
     quote_id: str
     facts: PaymentIntentFacts
 
-    def keys(self) -> Iterator[Key]:
+    def keys(self) -> Iterator[Ask]:
         """The quote and the payment."""
         yield Quote, self.quote_id
         yield Payment, self.facts.id
-        yield Incident, payment.refunds_incident(self.facts.id)
+        yield Incident, payment.early_incident(self.facts.id)
         yield Incident, payment.cause(self.facts.id)
 
-    def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
         """Nothing more."""
         return ()
 
@@ -168,7 +175,7 @@ class LinkIntent(msgspec.Struct, frozen=True, kw_only=True):
         known = view.get(Payment, self.facts.id)
         if known is not None:
             return Decision(None, () if quote == linked else (linked,))
-        filed = view.get(Incident, payment.refunds_incident(self.facts.id))
+        filed = view.get(Incident, payment.early_incident(self.facts.id))
         created = payment.from_quote(quote, self.facts, filed, now)
         incident = view.get(Incident, payment.cause(self.facts.id))
         if incident is not None and incident.status == "open":
@@ -185,11 +192,11 @@ class KeepCustomer(msgspec.Struct, frozen=True, kw_only=True):
     customer_id: str
     user_id: str
 
-    def keys(self) -> Iterator[Key]:
+    def keys(self) -> Iterator[Ask]:
         """The customer."""
         yield StripeCustomer, self.customer_id
 
-    def keys_after(self, view: View) -> Iterable[Key]:  # noqa: ARG002 - part of the protocol
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
         """Nothing more."""
         return ()
 

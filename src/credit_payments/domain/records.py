@@ -2,7 +2,8 @@
 
 A storage adapter needs nothing else to know about a row: `TABLE` is its table or collection,
 `KEY` its one text key, `UNIQUE` and `INDEXES` what must be unique and what is listed in order,
-`MUTABLE` the fields that an update may change (a kind without any is only ever added to).
+`MUTABLE` the fields that an update may change (a kind without any is only ever added to), `GROUP`
+whose rows of the kind are looked at together.
 The fields are text and integers only, so that every database keeps exactly what was hashed:
 instants are ISO 8601 text in UTC with six decimals (sortable as text; MongoDB would cut a date to
 milliseconds), amounts are minor units, structured values are canonical JSON text.
@@ -23,6 +24,10 @@ CREDITS_MAX = 2**53 - 1
 section 6)."""
 
 
+NEVER = "9999-12-31T23:59:59.999999Z"
+"""The instant of what does not expire; as text it sorts behind all others."""
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """What all rows share: the place they live in; as JSON, a row is an array."""
 
@@ -31,6 +36,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = ()
     INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = ()
     MUTABLE: ClassVar[tuple[str, ...]] = ()
+    GROUP: ClassVar[str | None] = None
 
 
 Key: TypeAlias = tuple[type[Record], str]
@@ -38,26 +44,106 @@ Key: TypeAlias = tuple[type[Record], str]
 
 
 class Wallet(Record, frozen=True):
-    """What a user holds now; each number can be recomputed from the user's entries."""
+    """What a user holds now; each number can be recomputed from the user's entries.
+
+    `due_at` is no later than the next instant at which a lot expires or a hold lapses: before it,
+    nobody has to look. While `suspended` is 1 nothing can be spent.
+    """
 
     TABLE: ClassVar = "wallets"
     KEY: ClassVar = "user_id"
-    MUTABLE: ClassVar = ("available", "debt", "entries", "head", "updated_at")
+    MUTABLE: ClassVar = (
+        "available",
+        "held",
+        "frozen",
+        "debt",
+        "suspended",
+        "entries",
+        "head",
+        "due_at",
+        "updated_at",
+    )
 
     user_id: str
+    available: int = 0
+    held: int = 0
+    frozen: int = 0
+    debt: int = 0
+    suspended: int = 0
+    entries: int = 0
+    head: str = ""
+    due_at: str = NEVER
+    updated_at: str = ""
+
+
+class Lot(Record, frozen=True):
+    """Credits that came in together: one purchase, or one grant.
+
+    Its `lot_id` is the cause of the entry that brought it. What is neither available nor held,
+    frozen or expired was spent or taken back. `open` is 1 while something is available, `locked`
+    is 1 while a dispute freezes whatever comes back into it. Lots are spent in the order of
+    `SPENDING_ORDER`; `sequence` is that of their first entry, and so their age.
+    """
+
+    TABLE: ClassVar = "lots"
+    KEY: ClassVar = "lot_id"
+    GROUP: ClassVar = "user_id"
+    INDEXES: ClassVar = (
+        ("user_id", "open", "priority", "expires_at", "sequence"),
+        ("user_id", "open", "expires_at", "sequence"),
+    )
+    MUTABLE: ClassVar = ("open", "available", "held", "frozen", "expired", "expiries", "locked")
+
+    lot_id: str
+    user_id: str
+    source: str
+    sequence: int
+    priority: int
+    expires_at: str
+    credits: int
+    open: int
     available: int
-    debt: int
-    entries: int
-    head: str
-    updated_at: str
+    held: int
+    frozen: int
+    expired: int
+    expiries: int
+    locked: int
+    created_at: str
+
+
+class Hold(Record, frozen=True):
+    """Credits set aside for work whose price is known only afterwards.
+
+    `taken` is the JSON of which lots gave how much, `open` is 1 until the hold is captured,
+    released or lapsed. From `lapses_at` on it holds nothing, whoever looks.
+    """
+
+    TABLE: ClassVar = "holds"
+    KEY: ClassVar = "hold_id"
+    GROUP: ClassVar = "user_id"
+    INDEXES: ClassVar = (("user_id", "open", "lapses_at", "hold_id"),)
+    MUTABLE: ClassVar = ("open", "status", "captured", "lapses_at")
+
+    hold_id: str
+    user_id: str
+    open: int
+    status: str
+    credits: int
+    captured: int
+    overage: str
+    fingerprint: str
+    taken: str
+    lapses_at: str
+    created_at: str
 
 
 class Entry(Record, frozen=True):
     """One change of a wallet: legs that sum to zero, linked to the entry before it.
 
-    `credits` is the change of what is available, `balance_after` what is available afterwards,
-    `cause` names the effect (`payment:pi_…`): the unique key on it is what makes a cause post
-    only once. `transaction_id` is derived from it.
+    `credits` is the change of what is available, the columns `…_after` say what the wallet holds
+    afterwards, `lots` is the JSON of which lots changed, and by how much. `cause` names the effect
+    (`payment:pi_…`): the unique key on it is what makes a cause post only once. `transaction_id`
+    is derived from it.
     """
 
     TABLE: ClassVar = "entries"
@@ -72,8 +158,12 @@ class Entry(Record, frozen=True):
     fingerprint: str
     credits: int
     balance_after: int
+    held_after: int
+    frozen_after: int
     debt_after: int
     legs: str
+    lots: str
+    actor: str | None
     reason: str | None
     metadata: str | None
     created_at: str
@@ -96,6 +186,7 @@ class Quote(Record, frozen=True):
     package_id: str | None
     customer_id: str | None
     rule: str
+    expires_seconds: int | None
     fingerprint: str
     payment_intent_id: str | None
     created_at: str
@@ -104,7 +195,11 @@ class Quote(Record, frozen=True):
 class Payment(Record, frozen=True):
     """A payment intent of ours: its quote, and the facts known about it.
 
-    `quarantined` is 1 while a report about it waits for a person, and 0 otherwise.
+    `quarantined` is 1 while a report about it waits for a person, and 0 otherwise. `refunds` and
+    `disputes` are the JSON of the facts known, by Stripe's ids. What was posted of them stands in
+    `refunded_credits` and `disputed_credits` (together, what was taken back), `clawback` (the JSON
+    of where it was taken from) and `reversals` (how often something was posted); `locked` is 1
+    while a dispute freezes the lot. The credits expire `expires_seconds` after they came.
     """
 
     TABLE: ClassVar = "payments"
@@ -114,9 +209,13 @@ class Payment(Record, frozen=True):
         "quarantined",
         "received_minor",
         "credited",
-        "reversed_credits",
+        "refunded_credits",
+        "disputed_credits",
+        "locked",
         "reversals",
         "refunds",
+        "disputes",
+        "clawback",
         "updated_at",
     )
 
@@ -128,12 +227,16 @@ class Payment(Record, frozen=True):
     amount_minor: int
     currency: str
     credits: int
+    expires_seconds: int | None
     received_minor: int
     credited: int
-    reversed_credits: int
+    refunded_credits: int
+    disputed_credits: int
+    locked: int
     reversals: int
     refunds: str
-    stripe_created: int
+    disputes: str
+    clawback: str
     created_at: str
     updated_at: str
 
@@ -246,8 +349,34 @@ class Incident(Record, frozen=True):
     created_at: str
 
 
+class Notification(Record, frozen=True):
+    """Something the host is to be told, written together with what it tells of.
+
+    `status` is `due` until a handler has taken it (`delivered`) or too many tries have failed
+    (`dead`); `due_at` is when it is tried next, and `lease` who tries now. `payload` is JSON.
+    """
+
+    TABLE: ClassVar = "notifications"
+    KEY: ClassVar = "notification_id"
+    GROUP: ClassVar = "type"
+    INDEXES: ClassVar = (("type", "status", "due_at", "notification_id"),)
+    MUTABLE: ClassVar = ("status", "attempts", "due_at", "lease")
+
+    notification_id: str
+    type: str
+    user_id: str
+    payload: str
+    status: str
+    attempts: int
+    due_at: str
+    lease: str
+    created_at: str
+
+
 RECORDS: tuple[type[Record], ...] = (
     Wallet,
+    Lot,
+    Hold,
     Entry,
     Quote,
     Payment,
@@ -257,6 +386,7 @@ RECORDS: tuple[type[Record], ...] = (
     StripeCustomer,
     Event,
     Incident,
+    Notification,
 )
 """Every kind of row, in the order in which databases lock and write them."""
 
@@ -267,7 +397,7 @@ _KEY_OF = {kind: attrgetter(kind.KEY) for kind in RECORDS}
 def key_of(record: Record) -> Key:
     """The name of the row that a record is.
 
-    >>> key_of(Wallet("ada", 0, 0, 0, "", "")) == (Wallet, "ada")
+    >>> key_of(Wallet("ada")) == (Wallet, "ada")
     True
     """
     kind = type(record)

@@ -91,6 +91,13 @@ class RefundFacts(msgspec.Struct, frozen=True, tag_field="object", tag="refund")
     reason: str | None = None
 
 
+class MovementFacts(msgspec.Struct, frozen=True):
+    """A balance transaction; `amount` in minor units of the account's currency, with its sign."""
+
+    id: Annotated[str, msgspec.Meta(max_length=255)]
+    amount: Annotated[int, msgspec.Meta(ge=-(2**53) + 1, le=2**53 - 1)]
+
+
 class DisputeFacts(msgspec.Struct, frozen=True, tag_field="object", tag="dispute"):
     """https://docs.stripe.com/api/disputes/object; `amount` in minor units."""
 
@@ -102,6 +109,7 @@ class DisputeFacts(msgspec.Struct, frozen=True, tag_field="object", tag="dispute
     created: Seconds
     payment_intent: Ref = None
     charge: Ref = None
+    balance_transactions: list[MovementFacts | str] | None = None
 
 
 class CustomerFacts(msgspec.Struct, frozen=True):

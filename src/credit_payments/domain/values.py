@@ -112,8 +112,10 @@ class Refund:
 class Entry:
     """One change of a wallet.
 
-    `credits` is the change of what is available, `balance_after` what is available afterwards;
-    `legs` maps accounts to signed credits and sums to zero.
+    `credits` is the change of what is available, and the fields `…_after` are what the wallet holds
+    and owes afterwards. `legs` maps accounts to signed credits and sums to zero; `lots` says which
+    lots changed, by what is available, held, frozen and expired in them. `actor` is who decided it,
+    where a person did.
     """
 
     transaction_id: str
@@ -122,22 +124,66 @@ class Entry:
     cause: str
     credits: int
     balance_after: int
+    held_after: int
+    frozen_after: int
     debt_after: int
     legs: Mapping[str, int]
+    lots: Mapping[str, Mapping[str, int]]
+    actor: str | None
     reason: str | None
     metadata: Mapping[str, object]
     created_at: datetime
 
 
 @attrs.frozen(kw_only=True)
+class Lot:
+    """Credits that came in together, and how many of them are in which state.
+
+    `source` is `"purchase"`, `"grant"` or `"correction"`; `credits` is how many came in.
+    """
+
+    lot_id: str
+    user_id: str
+    source: str
+    credits: int
+    available: int
+    held: int
+    frozen: int
+    priority: int
+    expires_at: datetime | None
+    created_at: datetime
+
+
+@attrs.frozen(kw_only=True)
 class Balance:
-    """What a wallet holds: `available` may be spent now, `debt` is repaid by the next credits."""
+    """What a wallet holds.
+
+    `available` may be spent now, `held` is set aside for work that runs, `frozen` by a dispute (or
+    because the wallet is suspended), `debt` is repaid by the next credits that come, and
+    `expires_next` is when the first of what is available expires.
+    """
 
     available: int
     held: int = 0
     frozen: int = 0
     debt: int = 0
     expires_next: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Notification:
+    """Something that has happened, for the host's handlers.
+
+    It may come more than once: `id` is the same each time, and `attempt` counts from 1. `data`
+    depends on the `type`; `user_id` is None where nobody could be told apart.
+    """
+
+    id: str
+    type: str
+    user_id: str | None
+    data: Mapping[str, object]
+    attempt: int
+    created_at: datetime
 
 
 @attrs.frozen(kw_only=True)

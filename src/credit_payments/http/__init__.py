@@ -1,4 +1,4 @@
-"""The nine endpoints without any web framework: bytes in, bytes out.
+"""The endpoints without any web framework: bytes in, bytes out.
 
 `ROUTES` says what there is, `Api` answers it. An adapter for a framework registers each route,
 turns the framework's request into a `Request`, asks the host who is calling, and hands the

@@ -9,12 +9,16 @@ import msgspec
 
 from credit_payments.domain.packages import CreditPackage
 from credit_payments.domain.values import (
+    Balance,
     Customer,
     Delivery,
+    Entry,
+    Page,
     PaymentIntent,
     PaymentMethod,
     PaymentStatus,
     Receipt,
+    Refund,
 )
 from credit_payments.errors import CardDeclined, CreditPaymentsError, PaymentNotSuccessful
 from credit_payments.http.messages import Response
@@ -173,6 +177,47 @@ def payment_method_object(method: PaymentMethod) -> Answer:
     answer = listed_payment_method(method)
     created = answer.pop("created")
     return {**answer, "customer": method.customer, "created": created}
+
+
+def refund_object(refund: Refund) -> Answer:
+    """A refund, and the credits that were taken back for it so far."""
+    return {
+        "id": refund.refund_id,
+        "payment_intent_id": refund.payment_intent_id,
+        "amount": refund.amount,
+        "currency": refund.currency,
+        "status": refund.status,
+        "credits_reversed": refund.credits_reversed,
+    }
+
+
+def balance_object(balance: Balance) -> Answer:
+    """What a wallet holds; instants are ISO 8601 in UTC."""
+    return {
+        "available": balance.available,
+        "held": balance.held,
+        "frozen": balance.frozen,
+        "debt": balance.debt,
+        "expires_next": balance.expires_next,
+    }
+
+
+def transactions_answer(page: Page[Entry]) -> Answer:
+    """A page of a wallet's history; `next_cursor` is null on the last one."""
+    return {
+        "transactions": [
+            {
+                "transaction_id": entry.transaction_id,
+                "type": entry.kind,
+                "credits": entry.credits,
+                "balance_after": entry.balance_after,
+                "reason": entry.reason,
+                "created_at": entry.created_at,
+            }
+            for entry in page
+        ],
+        "next_cursor": page.cursor,
+    }
 
 
 def delivery_answer(delivery: Delivery) -> Answer:

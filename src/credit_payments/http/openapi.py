@@ -34,9 +34,9 @@ def describe(route: Route) -> dict[str, Any]:
 
 
 def _schema(field: Field) -> dict[str, Any]:
-    schema: dict[str, Any] = (
-        {"type": "string", "maxLength": TEXT_CHARACTERS_MAX}
-        if field.kind == "text"
-        else {"type": "number", "exclusiveMinimum": 0}
-    )
-    return schema | ({"description": field.description} if field.description else {})
+    schemas: dict[str, dict[str, Any]] = {
+        "text": {"type": "string", "maxLength": TEXT_CHARACTERS_MAX},
+        "amount": {"type": "number", "exclusiveMinimum": 0},
+        "integer": {"type": "integer"},
+    }
+    return schemas[field.kind] | ({"description": field.description} if field.description else {})

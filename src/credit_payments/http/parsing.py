@@ -35,6 +35,8 @@ _JSON_TYPE: Final = re.compile(r'application/json\s*(;\s*charset="?utf-?8"?\s*)?
 # (https://docs.stripe.com/api/idempotent_requests).
 _IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,200}")
 
+_DIGITS: Final = re.compile(r"-?[0-9]{1,15}")
+
 
 @attrs.frozen
 class Field:
@@ -42,13 +44,14 @@ class Field:
 
     Args:
         name: as callers write it, and as errors name it in `param`.
-        kind: `"text"` is a JSON string, `"amount"` a JSON number, read exactly.
+        kind: `"text"` is a JSON string, `"amount"` a JSON number, read exactly, `"integer"` a whole
+            number, also as the digits that a query string has.
         required: whether a request without it (or with null) is refused.
         description: for the reader of the API's description.
     """
 
     name: str
-    kind: Literal["text", "amount"] = "text"
+    kind: Literal["text", "amount", "integer"] = "text"
     required: bool = False
     description: str = ""
 
@@ -58,7 +61,12 @@ class Field:
         Raises:
             InvalidRequest: another type, too long, or not valid Unicode; `param` is the name.
         """
-        return self._check_text(value) if self.kind == "text" else self._check_amount(value)
+        check = {
+            "text": self._check_text,
+            "amount": self._check_amount,
+            "integer": self._check_integer,
+        }[self.kind]
+        return check(value)
 
     def _check_text(self, value: object) -> str:
         if not isinstance(value, str):
@@ -75,6 +83,13 @@ class Field:
         # A bool is an int to Python, and true is no amount of money.
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise InvalidRequest(f"{self.name} must be a JSON number", param=self.name)
+        return value
+
+    def _check_integer(self, value: object) -> int:
+        if isinstance(value, str) and _DIGITS.fullmatch(value):
+            return int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InvalidRequest(f"{self.name} must be a whole number", param=self.name)
         return value
 
 

@@ -1,4 +1,4 @@
-"""The nine endpoints: what each reads, calls and answers. Adapters register them one by one."""
+"""The endpoints: what each reads, calls and answers. Adapters register them one by one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from credit_payments.domain import looking
 from credit_payments.errors import NotAllowed
 from credit_payments.http import answers
 from credit_payments.http.answers import Answer
@@ -41,6 +42,26 @@ class Call:
         """
         if self.owner not in (None, user_id):
             raise NotAllowed("user_id must be the caller's own", param="user_id")
+
+    def check_is_operator(self) -> None:
+        """Let the host's own staff only.
+
+        Raises:
+            NotAllowed: the caller is a user.
+        """
+        if self.owner is not None:
+            raise NotAllowed("only an operator may do this")
+
+    @property
+    def subject(self) -> str:
+        """Whose wallet is asked for: the caller's own, or the one that an operator names.
+
+        Raises:
+            NotAllowed: the request names somebody else.
+        """
+        user_id: str = self.fields.get("user_id", self._identity.user_id)
+        self.check_acts_for(user_id)
+        return user_id
 
     @property
     def _identity(self) -> Identity:
@@ -128,6 +149,29 @@ def _get_payment_method(system: System, call: Call) -> Answer:
     return {"payment_method": answers.payment_method_object(method)}
 
 
+def _refund(system: System, call: Call) -> Answer:
+    call.check_is_operator()
+    refund = system.payments.refund(
+        **call.fields, idempotency_key=read_idempotency_key(call.request.headers)
+    )
+    return {"refund": answers.refund_object(refund)}
+
+
+def _balance(system: System, call: Call) -> Answer:
+    return {"balance": answers.balance_object(system.wallets.balance(call.subject))}
+
+
+def _transactions(system: System, call: Call) -> Answer:
+    kind = call.fields.get("type")
+    page = system.wallets.history(
+        call.subject,
+        limit=call.fields.get("limit", 50),
+        cursor=call.fields.get("cursor"),
+        kinds=looking.check_kinds(None if kind is None else [kind], param="type"),
+    )
+    return answers.transactions_answer(page)
+
+
 def _webhook(system: System, call: Call) -> Answer:
     # No signature header is the same as a wrong one, and the processor says so.
     signature = call.request.headers.get("stripe-signature", "")
@@ -137,6 +181,7 @@ def _webhook(system: System, call: Call) -> Answer:
 _USER_ID: Final = Field(
     "user_id", required=True, description="The caller's own id; operators may name any user."
 )
+_WHOSE: Final = Field("user_id", description="The caller's own if left out; for operators.")
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route(
@@ -218,5 +263,39 @@ ROUTES: Final[tuple[Route, ...]] = (
         needs_caller=False,  # Stripe's signature says who is calling
         body_bytes_max=_WEBHOOK_BYTES_MAX,
     ),
+    Route(
+        name="refund",
+        method="POST",
+        path="/refunds",
+        summary="Refund a payment",
+        answer=_refund,
+        body=(
+            Field("payment_intent_id", required=True),
+            Field("amount", "amount", description="In major units; all that is left if left out."),
+            Field("reason", description="One of Stripe's reasons for a refund."),
+        ),
+        body_bytes_max=BODY_BYTES_MAX,
+    ),
+    Route(
+        name="balance",
+        method="GET",
+        path="/balance",
+        summary="Get the balance of a wallet",
+        answer=_balance,
+        query=(_WHOSE,),
+    ),
+    Route(
+        name="transactions",
+        method="GET",
+        path="/transactions",
+        summary="List the transactions of a wallet",
+        answer=_transactions,
+        query=(
+            _WHOSE,
+            Field("limit", "integer", description="From 1 to 100; 50 if left out."),
+            Field("cursor", description="The next_cursor of the page before."),
+            Field("type", description="Only transactions of this type."),
+        ),
+    ),
 )
-"""Every documented endpoint, in the documented order."""
+"""Every endpoint, the documented nine first and in the documented order."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Protocol
 
 from credit_payments.domain.packages import CreditPackage
 from credit_payments.domain.values import (
+    Balance,
     Customer,
     Delivery,
+    Entry,
+    Page,
     PaymentIntent,
     PaymentMethod,
     PaymentStatus,
     Receipt,
+    Refund,
 )
 
 
@@ -70,6 +74,36 @@ class Payments(Protocol):
         """One saved payment method."""
         ...
 
+    def refund(
+        self,
+        payment_intent_id: str,
+        amount: int | Decimal | None = None,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Refund:
+        """Give money back, and take the credits that it bought."""
+        ...
+
+
+class Wallets(Protocol):
+    """What users hold."""
+
+    def balance(self, user_id: str) -> Balance:
+        """What a user holds now."""
+        ...
+
+    def history(
+        self,
+        user_id: str,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        kinds: Collection[str] | None = None,
+    ) -> Page[Entry]:
+        """A user's entries, newest first."""
+        ...
+
 
 class Webhooks(Protocol):
     """The intake of what Stripe reports."""
@@ -85,6 +119,11 @@ class System(Protocol):
     @property
     def payments(self) -> Payments:
         """Payments, customers and payment methods."""
+        ...
+
+    @property
+    def wallets(self) -> Wallets:
+        """What users hold."""
         ...
 
     @property

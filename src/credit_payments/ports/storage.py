@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
+from credit_payments.domain.decision import Range
 from credit_payments.domain.records import Key, Record
 
 R = TypeVar("R", bound=Record)
@@ -49,12 +50,27 @@ class Reader(Protocol):
         ...
 
 
-class Transaction(Protocol):
-    """One database transaction: used by one thread, ended by the storage."""
+class Loader(Protocol):
+    """Loading the rows that commands name."""
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
         """The rows that exist, locked against other writers until the end, in one fixed order."""
         ...
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        """The first rows of each series, in its order, as many as its limit allows.
+
+        They are locked as those of `load` are, and so is the series: no other writer adds a row
+        to it, or takes one out, before the end. (Where a database cannot lock what is not there,
+        the row of the group's owner, loaded before, stands for it: who changes a user's lots
+        changes the wallet, too.) One of the kind's `INDEXES` starts with the group's column, the
+        columns that equal, and the order.
+        """
+        ...
+
+
+class Transaction(Loader, Protocol):
+    """One database transaction: used by one thread, ended by the storage."""
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         """Add new rows and replace loaded ones, in bulk.

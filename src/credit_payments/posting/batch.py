@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import attrs
 
-from credit_payments.domain.decision import Command, NotLoaded, View
-from credit_payments.domain.records import Key, Record, key_of
-from credit_payments.ports.storage import Transaction
+from credit_payments.domain.decision import Command, NotLoaded, Range, View
+from credit_payments.domain.records import Key, Record
+from credit_payments.ports.storage import Loader
 from credit_payments.posting.line import Ticket
 
-LOAD_PASSES_MAX = 4
+LOAD_PASSES_MAX = 12
 """How far a row may be from those that a command names: an event, its payment, its quote, the
-wallet."""
+wallet, what is due there; and then how often a series may be loaded further, each time eight times
+as far."""
 
 
 @attrs.define
@@ -28,32 +29,56 @@ class Outcome:
     new: dict[Key, Record] = attrs.field(factory=dict)
     replaced: dict[Key, Record] = attrs.field(factory=dict)
     strays: list[Ticket[Any]] = attrs.field(factory=list)
+    observed: bool = False
 
 
-def load(transaction: Transaction, commands: Sequence[Command[Any]]) -> dict[Key, Record | None]:
+def load(transaction: Loader, commands: Sequence[Command[Any]], now: str) -> View:
     """The rows that the commands name, and then those that these point to."""
-    rows: dict[Key, Record | None] = {}
-    view = View(rows)
-    asked = dict.fromkeys(key for command in commands for key in command.keys())  # noqa: SIM118
+    view = View(now=now)
+    asked = dict.fromkeys(ask for command in commands for ask in command.keys())  # noqa: SIM118
     for _ in range(LOAD_PASSES_MAX):
-        rows.update(asked)
-        rows.update(transaction.load(list(asked)))
+        ranges = [ask for ask in asked if isinstance(ask, Range)]
+        keys = [ask for ask in asked if not isinstance(ask, Range)]
+        found = transaction.load(keys) if keys else {}
+        for key in keys:
+            view.put(key, found.get(key))
+        for asked_range, rows in transaction.first(ranges).items() if ranges else ():
+            view.put_range(asked_range, rows)
         asked = {
-            key: None for command in commands for key in command.keys_after(view) if key not in rows
+            ask: None
+            for command in commands
+            for ask in command.keys_after(view)
+            if not view.knows(ask)
         }
         if not asked:
             break
-    return rows
+    return view
 
 
-def decide(batch: Sequence[Ticket[Any]], rows: dict[Key, Record | None], now: str) -> Outcome:
+class Observer(Protocol):
+    """Who adds rows to what commands change, and is told when they are committed."""
+
+    def observe(self, changes: Iterable[Record], view: View) -> Iterable[Record]:
+        """The rows to add; pure, and `view` has the rows as they were before the changes."""
+        ...
+
+    def committed(self) -> None:
+        """Some of them are durable now; quick, and raises nothing."""
+        ...
+
+
+def decide(batch: Sequence[Ticket[Any]], view: View, observer: Observer | None = None) -> Outcome:
     """Each command in turn, on the rows as those before it left them."""
-    view = View(rows)
+    now = view.now
     outcome = Outcome()
     new, replaced = outcome.new, outcome.replaced
     for ticket in batch:
         try:
             decision = ticket.command.decide(view, now)
+            changes = decision.changes
+            if observer is not None and (added := [*observer.observe(changes, view)]):
+                changes = [*changes, *added]
+                outcome.observed = True
         except NotLoaded as error:
             if len(batch) == 1:
                 outcome.answers.append((ticket, None, error))
@@ -62,9 +87,6 @@ def decide(batch: Sequence[Ticket[Any]], rows: dict[Key, Record | None], now: st
         except Exception as error:  # noqa: BLE001 - a rejection, or a bug, of this command alone
             outcome.answers.append((ticket, None, error))
         else:
-            for record in decision.changes:
-                key = key_of(record)
-                is_new = key in new or rows.get(key) is None
-                (new if is_new else replaced)[key] = rows[key] = record
+            view.absorb(changes, new, replaced)
             outcome.answers.append((ticket, decision.answer, None))
     return outcome

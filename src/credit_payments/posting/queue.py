@@ -16,6 +16,7 @@ from credit_payments.errors import StorageUnavailable
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.storage import Storage, WriteConflict
 from credit_payments.posting import batch as batches
+from credit_payments.posting.batch import Observer
 from credit_payments.posting.line import Line, QueueHealth, Ticket
 
 A = TypeVar("A")
@@ -32,6 +33,7 @@ class PostingQueue:
         attempts_max: how often a batch is tried as a whole before it is halved.
         wait_seconds_max: how long a caller waits for its answer, and a batch tries.
         sleep: waits between two tries; tests hand in one that does not.
+        observer: adds rows to what the commands change.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class PostingQueue:
         attempts_max: int = 5,
         wait_seconds_max: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
+        observer: Observer | None = None,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._attempts_max = attempts_max
         self._run_seconds_max = wait_seconds_max / 2
         self._sleep = sleep
+        self._observer = observer
         self._line = Line(
             commands_max=commands_max, batch_max=batch_max, wait_seconds_max=wait_seconds_max
         )
@@ -140,10 +144,12 @@ class PostingQueue:
         """
         now = instants.to_text(self._clock.now())
         with self._storage.transaction() as transaction:
-            rows = batches.load(transaction, [ticket.command for ticket in batch])
-            outcome = batches.decide(batch, rows, now)
+            view = batches.load(transaction, [ticket.command for ticket in batch], now)
+            outcome = batches.decide(batch, view, self._observer)
             if outcome.new or outcome.replaced:
                 transaction.write([*outcome.new.values()], [*outcome.replaced.values()])
+        if outcome.observed and self._observer is not None:
+            self._observer.committed()
         for ticket, answer, rejection in outcome.answers:
             if rejection is None:
                 ticket.succeed(answer)

@@ -29,17 +29,21 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 import pytest
 
+from credit_payments.domain.decision import Range, Series
 from credit_payments.domain.records import (
     CREDITS_MAX,
     RECORDS,
     Entry,
     Event,
+    Hold,
     Incident,
     Key,
+    Lot,
     Purchase,
     Quote,
     Record,
     Wallet,
+    key_of,
 )
 from credit_payments.errors import StorageUnavailable
 from credit_payments.ports.storage import Storage, WriteConflict
@@ -50,6 +54,9 @@ R = TypeVar("R", bound=Record)
 
 _WAIT_SECONDS_MAX = 30.0
 _TRIES_MAX = 1_000
+_GROUPED = tuple(kind for kind in RECORDS if kind.GROUP)
+_UNUSUAL_NUMBERS = (0, -1, CREDITS_MAX, -CREDITS_MAX, 2**53 + 1, 2**63 - 1, -(2**63))
+_UNUSUAL_LINES = 'line\nbreak\r\n\ttab \x7f \x1b \u2028 \u200f \ufeff \U0001f4b3 "quoted" \\n'
 
 _UNUSUAL_TEXTS = (
     "a" * 255,
@@ -127,15 +134,12 @@ class StorageContract:
     def test_text_with_line_breaks_and_control_characters_comes_back(
         self, storage: Storage
     ) -> None:
-        text = 'line\nbreak\r\n\ttab \x7f \x1b \u2028 \u200f \ufeff \U0001f4b3 "quoted" \\n'
-        row = _row(Incident, "payment:pi_1", reason=text, facts=text)
+        row = _row(Incident, "payment:pi_1", reason=_UNUSUAL_LINES, facts=_UNUSUAL_LINES)
         _put(storage, row)
         assert storage.get(Incident, row.incident_id) == row
         assert _load(storage, [(Incident, row.incident_id)]) == {(Incident, row.incident_id): row}
 
-    @pytest.mark.parametrize(
-        "number", [0, -1, CREDITS_MAX, -CREDITS_MAX, 2**53 + 1, 2**63 - 1, -(2**63)]
-    )
+    @pytest.mark.parametrize("number", _UNUSUAL_NUMBERS)
     def test_integers_keep_every_digit(self, storage: Storage, number: int) -> None:
         row = _row(Wallet, "ada", available=number)
         _put(storage, row)
@@ -161,6 +165,7 @@ class StorageContract:
     def test_nothing_asked_and_nothing_written_is_fine(self, storage: Storage) -> None:
         with storage.transaction() as transaction:
             assert transaction.load([]) == {}
+            assert transaction.first([]) == {}
             transaction.write([], [])
 
     def test_an_update_changes_the_mutable_columns_and_no_other(self, storage: Storage) -> None:
@@ -368,6 +373,142 @@ class StorageContract:
         del scan
         assert storage.get(Wallet, "zoe") is not None
 
+    # -- the first rows of a series -----------------------------------------------------------
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 11, 12, 13, 1_000])
+    def test_the_first_rows_of_a_series_come_in_its_order(
+        self, storage: Storage, limit: int
+    ) -> None:
+        mine = [
+            _lot(number, priority=number % 2 - 1, expires_at=f"2024-01-{9 + number % 3:02}")
+            for number in (10, 9, 2, 1, 100, 0, 8, 7, 3, 6, 5, 4)
+        ]
+        _put(storage, *mine, _lot(11, user_id="adam", priority=-9), _lot(12, open=0, priority=-9))
+        in_order = sorted(mine, key=lambda lot: (lot.priority, lot.expires_at, lot.sequence))
+        asked = Range(_spending("ada"), limit)
+        assert _first(storage, asked) == {asked: in_order[:limit]}
+
+    @pytest.mark.parametrize("kind", _GROUPED, ids=lambda kind: kind.TABLE)
+    def test_a_series_of_every_kind_gives_its_rows_as_they_were_written(
+        self, storage: Storage, kind: type[Record]
+    ) -> None:
+        group, order = str(kind.GROUP), kind.INDEXES[0][1:]
+        lines = _row(kind, "4 lines", optional=_UNUSUAL_LINES, texts=_UNUSUAL_LINES)
+        rows = [
+            _row(kind, "1 full", optional="given"),
+            _row(kind, "2 bare", optional=None),
+            *(_row(kind, f"3 {number:020}", numbers=number) for number in _UNUSUAL_NUMBERS),
+            msgspec.structs.replace(lines, **{group: group}),
+        ]
+        _put(storage, *rows)
+        rows.sort(key=lambda row: tuple(getattr(row, name) for name in order))
+        for limit in (len(rows), 100):
+            asked = Range(Series(kind, group, (), order), limit)
+            assert _first(storage, asked) == {asked: rows}
+
+    def test_only_rows_whose_columns_equal_are_of_a_series(self, storage: Storage) -> None:
+        for number in range(4):
+            _put(storage, _lot(number, open=number % 2, priority=number // 2))
+        order = ("expires_at", "sequence")
+        opens, closed = (Range(_spending("ada", is_open), 9) for is_open in (1, 0))
+        narrow = Range(Series(Lot, "ada", (("open", 1), ("priority", 1)), order), 9)
+        wide = Range(Series(Lot, "ada", (), ("open", "priority", *order)), 9)
+        found = _first(storage, opens, closed, narrow, wide)
+        assert {asked: _names(rows) for asked, rows in found.items()} == {
+            opens: ["grant:1", "grant:3"],
+            closed: ["grant:0", "grant:2"],
+            narrow: ["grant:3"],
+            wide: ["grant:0", "grant:2", "grant:1", "grant:3"],
+        }
+
+    def test_several_groups_kinds_orders_and_limits_are_answered_at_once(
+        self, storage: Storage
+    ) -> None:
+        for user in ("ada", "bob", "eve"):
+            numbers = {"ada": (1, 2, 3), "bob": (4, 5), "eve": (6,)}[user]
+            _put(storage, *(_lot(n, user_id=user, expires_at=str(9 - n)) for n in numbers))
+        _put(storage, _hold("h2", user_id="ada"), _hold("h1", user_id="ada"), _hold("h3", open=0))
+        expected = {
+            Range(_spending("bob"), 8): ["grant:5", "grant:4"],
+            Range(_spending("ada"), 8): ["grant:3", "grant:2", "grant:1"],
+            Range(_spending("ada"), 1): ["grant:3"],
+            Range(_spending("bob"), 1): ["grant:5"],
+            Range(_spending("nobody"), 8): [],
+            Range(_spending("eve"), 8): ["grant:6"],
+            Range(Series(Lot, "ada", (("open", 1),), ("expires_at", "sequence")), 2): [
+                "grant:3",
+                "grant:2",
+            ],
+            Range(_lapsing("ada"), 8): ["h1", "h2"],
+            Range(_lapsing("bob"), 8): [],
+        }
+        found = _first(storage, *expected)
+        assert {asked: _names(rows) for asked, rows in found.items()} == expected
+
+    def test_a_series_of_nothing_is_empty(self, storage: Storage) -> None:
+        asked = Range(_spending("ada"), 8)
+        assert _first(storage, asked) == {asked: []}
+        _put(storage, _lot(1, user_id="adam"), _lot(2, open=0))
+        assert _first(storage, asked) == {asked: []}
+
+    def test_a_series_is_ordered_by_code_point_and_its_groups_stay_apart(
+        self, storage: Storage
+    ) -> None:
+        _put(storage, *(_hold(text) for text in _UNUSUAL_TEXTS))
+        running = Range(_lapsing("ada"), 100)
+        assert _names(_first(storage, running)[running]) == sorted(_UNUSUAL_TEXTS)
+        lots = [_lot(number, user_id=text) for number, text in enumerate(_UNUSUAL_TEXTS)]
+        _put(storage, *(lot for lot in lots if lot.user_id != "ada"), _lot(-1))
+        asked = [Range(_spending(text), 100) for text in _UNUSUAL_TEXTS]
+        expected = {
+            one: [lot if lot.user_id != "ada" else _lot(-1)]
+            for one, lot in zip(asked, lots, strict=True)
+        }
+        assert _first(storage, *asked) == expected
+
+    @pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 127, 1_000])
+    def test_any_number_of_series_is_read_at_once(self, storage: Storage, count: int) -> None:
+        lots = [_lot(number, user_id=f"user{number // 2}") for number in range(2 * count)]
+        _put(storage, *lots)
+        asked = [Range(_spending(f"user{number}"), 8) for number in range(count)]
+        missing = [Range(_spending(f"nobody{number}"), 8) for number in range(count)]
+        mixed = [one for pair in zip(missing, asked, strict=True) for one in pair]
+        found = _first(storage, *mixed)
+        assert found == {
+            one: lots[2 * number : 2 * number + 2] for number, one in enumerate(asked)
+        } | {one: [] for one in missing}
+
+    def test_a_row_that_is_changed_joins_and_leaves_series(self, storage: Storage) -> None:
+        opens, closed = (Range(_spending("ada", is_open), 8) for is_open in (1, 0))
+        first, second = _lot(1), _lot(2)
+        _put(storage, first, second)
+        assert _first(storage, opens, closed) == {opens: [first, second], closed: []}
+        spent = msgspec.structs.replace(first, open=0, available=0)
+        with storage.transaction() as transaction:
+            transaction.first([opens])
+            transaction.write([], [spent])
+        assert _first(storage, opens, closed) == {opens: [second], closed: [spent]}
+        with pytest.raises(ZeroDivisionError), storage.transaction() as transaction:
+            transaction.first([opens])
+            transaction.write([_lot(3)], [msgspec.structs.replace(second, open=0)])
+            raise ZeroDivisionError
+        assert _first(storage, opens, closed) == {opens: [second], closed: [spent]}
+
+    def test_two_threads_that_take_from_one_series_take_each_row_once(
+        self, storage: Storage
+    ) -> None:
+        lots = [_lot(number) for number in range(100)]
+        _put(storage, _row(Wallet, "ada", available=len(lots)), *lots)
+        taken: list[str] = []
+
+        def take() -> None:
+            for _ in range(len(lots) // 2):
+                _until_written(lambda: taken.append(_take_first(storage)))
+
+        _together(take, take)
+        assert sorted(taken) == sorted(lot.lot_id for lot in lots)
+        assert storage.get(Wallet, "ada") == _row(Wallet, "ada", available=0)
+
     # -- the end ------------------------------------------------------------------------------
 
     def test_closing_twice_is_safe(self, storage: Storage) -> None:
@@ -386,7 +527,19 @@ class StorageContract:
         storage.close()
 
 
-def _row(kind: type[R], key: str, *, optional: str | None = None, **given: Any) -> R:
+def _names(rows: Iterable[Record]) -> list[str]:
+    return [key_of(row)[1] for row in rows]
+
+
+def _row(
+    kind: type[R],
+    key: str,
+    *,
+    optional: str | None = None,
+    numbers: int = 0,
+    texts: str | None = None,
+    **given: Any,
+) -> R:
     """A row of any kind: what is not given is filled with something of its type."""
     filled: dict[str, Any] = {}
     hints = get_type_hints(kind)
@@ -394,17 +547,36 @@ def _row(kind: type[R], key: str, *, optional: str | None = None, **given: Any) 
         if name == kind.KEY:
             filled[name] = key
         elif hints[name] is int:
-            filled[name] = 0
+            filled[name] = numbers
         elif hints[name] is str:
             # Different for each row, so that no unique columns meet by chance.
-            filled[name] = f"{name}:{key}" if _is_unique(kind, name) else name
+            filled[name] = f"{name}:{key}" if _is_unique(kind, name) else texts or name
+        elif hints[name] == int | None:
+            filled[name] = None if optional is None else len(optional)
         else:
             filled[name] = optional
     return kind(**{**filled, **given})
 
 
+def _lot(number: int, **given: Any) -> Lot:
+    fields = {"user_id": "ada", "sequence": number, "open": 1, "available": 1, **given}
+    return _row(Lot, f"grant:{number}", **fields)
+
+
+def _hold(key: str, **given: Any) -> Hold:
+    return _row(Hold, key, **{"user_id": "ada", "open": 1, **given})
+
+
+def _spending(user_id: str, is_open: int = 1) -> Series:
+    return Series(Lot, user_id, (("open", is_open),), ("priority", "expires_at", "sequence"))
+
+
 def _is_unique(kind: type[Record], name: str) -> bool:
     return any(name in columns for columns in kind.UNIQUE)
+
+
+def _lapsing(user_id: str) -> Series:
+    return Series(Hold, user_id, (("open", 1),), ("lapses_at", "hold_id"))
 
 
 def _put(storage: Storage, *rows: Record) -> None:
@@ -415,6 +587,28 @@ def _put(storage: Storage, *rows: Record) -> None:
 def _load(storage: Storage, keys: Iterable[Key]) -> dict[Key, Record]:
     with storage.transaction() as transaction:
         return dict(transaction.load(keys))
+
+
+def _first(storage: Storage, *ranges: Range) -> dict[Range, list[Record]]:
+    with storage.transaction() as transaction:
+        found = transaction.first(ranges)
+        return {asked: list(rows) for asked, rows in found.items()}
+
+
+def _take_first(storage: Storage) -> str:
+    """Close the first open lot of a user, as a spend does; its name."""
+    asked = Range(_spending("ada"), 1)
+    with storage.transaction() as transaction:
+        wallet = transaction.load([(Wallet, "ada")])[Wallet, "ada"]
+        assert isinstance(wallet, Wallet)
+        lot = transaction.first([asked])[asked][0]
+        assert isinstance(lot, Lot)
+        updates = [
+            msgspec.structs.replace(wallet, available=wallet.available - lot.available),
+            msgspec.structs.replace(lot, open=0, available=0),
+        ]
+        transaction.write([], updates)
+    return lot.lot_id
 
 
 def _add_one(storage: Storage, keys: Sequence[Key]) -> None:

@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from credit_payments.adapters.fastapi import Identity, create_router, install_error_handlers
 from credit_payments.domain.values import Delivery
 from credit_payments.errors import ConfigurationError, InsufficientCredits, NotAllowed, NotFound
+from credit_payments.http import ROUTES
 
 STATUS = "/stripe/payment-status/pi_1"
 WEBHOOK = "/stripe/webhook"
@@ -209,7 +210,7 @@ def test_the_hosts_own_endpoints_can_answer_errors_in_the_same_json() -> None:
 
 def test_the_routes_describe_themselves(system: Any) -> None:
     paths = make_app(system, as_a_dependency_of_its_own).openapi()["paths"]
-    assert len(paths) == 9
+    assert len(paths) == len(ROUTES)
     create = paths["/stripe/create-payment-intent"]["post"]
     assert create["operationId"] == "credit_payments_create_payment_intent"
     schema = create["requestBody"]["content"]["application/json"]["schema"]

@@ -13,7 +13,7 @@ from credit_payments.errors import StorageUnavailable
 def test_two_storages_share_nothing() -> None:
     first, second = MemoryStorage(), MemoryStorage()
     with first.transaction() as transaction:
-        transaction.write([Wallet("ada", 1, 0, 0, "", "now")], [])
+        transaction.write([Wallet("ada", available=1)], [])
     assert second.get(Wallet, "ada") is None
 
 

@@ -16,7 +16,7 @@ from credit_payments.domain.records import RECORDS, FailedPayment, Wallet
 from credit_payments.errors import ConfigurationError, StorageUnavailable
 from credit_payments.ports.storage import Storage
 
-ADA = Wallet("ada", 1, 0, 0, "", "now")
+ADA = Wallet("ada", available=1, updated_at="now")
 
 
 def put(storage: Storage, *rows: Wallet) -> None:
@@ -34,7 +34,7 @@ def test_what_was_written_is_there_when_the_file_is_opened_again(tmp_path: Path)
     for number in range(3):
         storage = SqliteStorage(path)
         assert len(list(storage.scan(Wallet, order=("user_id",)))) == number
-        put(storage, Wallet(f"user{number}", 1, 0, 0, "", "now"))
+        put(storage, Wallet(f"user{number}", available=1))
         storage.close()
     assert {file.name for file in tmp_path.iterdir()} == {"credits.db"}
 
@@ -53,8 +53,10 @@ def test_columns_are_strict_and_have_the_documented_names(tmp_path: Path) -> Non
     for kind in RECORDS:
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({kind.TABLE})")]
         assert columns == list(kind.__struct_fields__)
-    with pytest.raises(sqlite3.IntegrityError):
-        connection.execute("INSERT INTO wallets VALUES ('a', 'text', 0, 0, '', '')")
+    with pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT value"):
+        connection.execute(
+            "INSERT INTO wallets VALUES ('a', 'text', 0, 0, 0, 0, 0, '', 'never', 'now')"
+        )
     storage.close()
 
 
@@ -70,6 +72,21 @@ def test_listings_are_answered_from_an_index(tmp_path: Path) -> None:
             )
             assert "USING INDEX" in plan
             assert "TEMP B-TREE" not in plan
+    storage.close()
+
+
+def test_the_first_rows_of_a_series_are_found_by_an_index(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "credits.db")
+    connection = _connection(storage)
+    for kind in (kind for kind in RECORDS if kind.GROUP):
+        for index in kind.INDEXES:
+            for cut in range(1, len(index)):
+                equals, order = index[1:cut], index[cut:]
+                explain = f"EXPLAIN QUERY PLAN {schema.select_first(kind, equals, order)}"
+                values = (*(0 for _ in equals), 8, "[]")
+                plan = " ".join(row[3] for row in connection.execute(explain, values))
+                assert f"SEARCH {kind.TABLE} USING INDEX" in plan
+                assert "TEMP B-TREE" not in plan
     storage.close()
 
 
@@ -164,9 +181,9 @@ def test_a_database_that_cannot_be_opened_any_more_is_unavailable(tmp_path: Path
 
 def test_no_message_holds_a_value(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "credits.db")
-    put(storage, Wallet("secret person", 1, 0, 0, "", ""))
+    put(storage, Wallet("secret person", available=1))
     with pytest.raises(Exception, match="wallets") as caught:
-        put(storage, Wallet("secret person", 1, 0, 0, "", ""))
+        put(storage, Wallet("secret person", available=1))
     assert "secret" not in str(caught.value)
     storage.close()
 

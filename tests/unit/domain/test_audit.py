@@ -54,13 +54,20 @@ def test_a_change_of_any_field_of_any_entry_is_found(
     assert {problem.user_id for problem in report.problems} <= {"ada", "adax", "*"}
 
 
-@pytest.mark.parametrize("legs", ["", "x", "[]", "null", '{"a": "b"}', '{"a": 1.5}', "{}"])
-def test_legs_that_cannot_be_read_are_a_problem_and_no_crash(
-    books: tuple[cp.System, Path], legs: str
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        *(("legs", text) for text in ["", "x", "[]", "null", '{"a": "b"}', '{"a": 1.5}', "{}"]),
+        *(("lots", text) for text in ["", "x", "{}", "null", '[["a", "b"]]', "[[1]]", "[[]]"]),
+        ("lots", "[]"),
+    ],
+)
+def test_legs_and_lots_that_cannot_be_read_are_a_problem_and_no_crash(
+    books: tuple[cp.System, Path], column: str, text: str
 ) -> None:
     system, path = books
     name = ledger.transaction_id("grant:ada 1")
-    tamper(path, "UPDATE entries SET legs = ? WHERE transaction_id = ?", legs, name)
+    tamper(path, f"UPDATE entries SET {column} = ? WHERE transaction_id = ?", text, name)
     assert name in {problem.transaction_id for problem in system.verify().problems}
 
 
@@ -110,17 +117,23 @@ def test_an_entry_whose_hash_was_recomputed_still_breaks_the_chain(
 
 
 def test_a_wallet_without_entries_and_entries_without_a_wallet_are_found() -> None:
-    wallet = Wallet("ada", 0, 0, 0, "", "now")
-    assert not audit.verify([wallet], []).ok
-    effect = ledger.Effect(
-        user_id="bob", kind=ledger.Kind.GRANT, cause="grant:k", contra=ledger.Contra.PROMOTIONS,
-        now="now",
-    )  # fmt: skip
-    _, entry = ledger.add(None, 1, effect)
-    assert not audit.verify([], [entry]).ok
+    alone = audit.verify([Wallet("ada", updated_at="now")], [], [], [])
+    assert [problem.message for problem in alone.problems] == ["a wallet without entries"]
+    draft = ledger.Draft()
+    draft.leg(ledger.Contra.PROMOTIONS, -1)
+    draft.move("grant:k", available=1)
+    effect = ledger.Effect(kind=ledger.Kind.GRANT, cause="grant:k")
+    entry, _ = ledger.post(Wallet("bob"), effect, draft, "now")
+    ownerless = audit.verify([], [], [], [entry])
+    assert [(p.user_id, p.message) for p in ownerless.problems] == [
+        ("bob", "rows without a wallet")
+    ]
 
 
 def test_a_broken_ledger_is_reported_in_a_bounded_number_of_problems() -> None:
-    report = audit.verify([Wallet(f"user{n}", 1, 0, 1, "", "now") for n in range(1_000)], [])
+    wallets = [Wallet(f"user{n:03}", available=1, entries=1) for n in range(1_000)]
+    report = audit.verify(wallets, [], [], [])
     assert len(report.problems) == audit.PROBLEMS_MAX
-    assert audit.verify([], []) == audit.VerificationReport(wallets=0, entries=0, trial_balance={})
+    assert report.wallets == 1_000
+    nothing = audit.verify([], [], [], [])
+    assert nothing == audit.VerificationReport(wallets=0, entries=0, trial_balance={})

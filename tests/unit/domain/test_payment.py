@@ -9,11 +9,24 @@ import msgspec
 import pytest
 
 from credit_payments.domain import ledger, payment
-from credit_payments.domain.records import Payment, Quote
+from credit_payments.domain.records import Incident, Payment, Quote, Wallet
 from credit_payments.domain.stripe_facts import PaymentError, PaymentIntentFacts, Reference
 
 NOW = "2024-01-01T00:00:00.000000Z"
-QUOTE = Quote("quote_1", "ada", 1_000, "usd", 100, None, None, "rate", "f", None, NOW)
+QUOTE = Quote(
+    quote_id="quote_1",
+    user_id="ada",
+    amount_minor=1_000,
+    currency="usd",
+    credits=100,
+    package_id=None,
+    customer_id=None,
+    rule="rate",
+    expires_seconds=3_600,
+    fingerprint="f",
+    payment_intent_id=None,
+    created_at=NOW,
+)
 OPEN = ("created", "requires_payment_method", "requires_action", "processing", "requires_capture")
 
 
@@ -48,6 +61,24 @@ def test_among_open_states_the_latest_word_counts() -> None:
 def test_a_new_payment_knows_only_its_quote() -> None:
     assert (PAYMENT.amount_minor, PAYMENT.currency, PAYMENT.credits) == (1_000, "usd", 100)
     assert (PAYMENT.received_minor, PAYMENT.credited, PAYMENT.status) == (0, 0, "created")
+    assert (PAYMENT.user_id, PAYMENT.quote_id) == ("ada", "quote_1")
+    assert PAYMENT.expires_seconds == 3_600
+    assert (PAYMENT.refunds, PAYMENT.disputes, PAYMENT.clawback) == ("{}", "{}", "[]")
+    assert (payment.reversed_credits(PAYMENT), PAYMENT.reversals, PAYMENT.locked) == (0, 0, 0)
+
+
+def test_what_was_filed_early_is_read_back_as_it_was() -> None:
+    early = payment.Early(refunds='{"re_1":[333,"failed"]}', disputes='{"dp_1":[1,"won",{}]}')
+    incident = Incident("reversals:pi_1", "open", "early", None, early.write(), NOW)
+    assert payment.Early.read(incident) == early
+    assert payment.Early.read(None) == payment.Early(refunds="{}", disputes="{}")
+    made = payment.from_quote(QUOTE, facts(), incident, NOW)
+    assert (made.refunds, made.disputes) == (early.refunds, early.disputes)
+
+
+def test_what_was_taken_back_is_what_refunds_and_disputes_took() -> None:
+    reversed_ = msgspec.structs.replace(PAYMENT, refunded_credits=30, disputed_credits=12)
+    assert payment.reversed_credits(reversed_) == 42
 
 
 @pytest.mark.parametrize(
@@ -114,14 +145,11 @@ def test_a_payment_that_succeeded_tells_of_no_failure() -> None:
 @pytest.mark.parametrize(("currency", "usd"), [("usd", "10.00"), ("jpy", None)])
 def test_a_purchase_names_dollars_only_where_there_are_any(currency: str, usd: str | None) -> None:
     paid = msgspec.structs.replace(PAYMENT, currency=currency, received_minor=1_000)
-    effect = ledger.Effect(
-        user_id="ada",
-        kind=ledger.Kind.PAYMENT,
-        cause=payment.cause("pi_1"),
-        contra=ledger.Contra.PURCHASES,
-        now=NOW,
-    )
-    _, entry = ledger.add(None, 100, effect)
+    effect = ledger.Effect(kind=ledger.Kind.PAYMENT, cause=payment.cause("pi_1"))
+    draft = ledger.Draft()
+    draft.leg(ledger.Contra.PURCHASES, -100)
+    draft.move(effect.cause, available=100)
+    entry, _ = ledger.post(Wallet("ada"), effect, draft, NOW)
     purchase = payment.purchase_of(paid, entry, NOW)
     assert purchase.amount_usd == usd
     assert (purchase.sequence, purchase.transaction_id) == (1, entry.transaction_id)

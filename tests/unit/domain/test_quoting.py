@@ -7,14 +7,28 @@ from typing import Any
 import msgspec
 import pytest
 
-from credit_payments.domain.decision import Command, View
+from credit_payments.domain import payment
+from credit_payments.domain.decision import Command, Range, View
 from credit_payments.domain.quoting import KeepCustomer, KeepQuote, LinkIntent
-from credit_payments.domain.records import Key, Payment, Quote, Record, StripeCustomer
+from credit_payments.domain.records import Incident, Key, Payment, Quote, Record, StripeCustomer
 from credit_payments.domain.stripe_facts import PaymentIntentFacts
 from credit_payments.errors import IdempotencyConflict
 
 NOW, LATER = "2024-01-01T00:00:00.000000Z", "2024-01-02T00:00:00.000000Z"
-QUOTE = Quote("quote_1", "ada", 1_000, "usd", 100, None, None, "rate", "f", None, "")
+QUOTE = Quote(
+    quote_id="quote_1",
+    user_id="ada",
+    amount_minor=1_000,
+    currency="usd",
+    credits=100,
+    package_id=None,
+    customer_id=None,
+    rule="rate",
+    expires_seconds=3_600,
+    fingerprint="f",
+    payment_intent_id=None,
+    created_at="",
+)
 FACTS = PaymentIntentFacts("pi_1", "requires_payment_method", 1_000, "usd", 1)
 
 
@@ -25,9 +39,12 @@ class Table:
         self.rows: dict[Key, Record] = {}
 
     def run(self, command: Command[Any], now: str = NOW) -> Any:
-        named: dict[Key, Record | None] = {key: self.rows.get(key) for key in iter(command.keys())}
-        named |= {key: self.rows.get(key) for key in command.keys_after(View(named))}
-        decision = command.decide(View(named), now)
+        view = View(now=now)
+        for names in (command.keys, lambda: command.keys_after(view)):
+            for key in [*names()]:
+                assert not isinstance(key, Range)
+                view.put(key, self.rows.get(key))
+        decision = command.decide(view, now)
         for row in decision.changes:
             self.rows[type(row), getattr(row, row.KEY)] = row
         return decision.answer
@@ -57,6 +74,7 @@ def test_an_intent_is_linked_once() -> None:
     assert isinstance(linked, Quote)
     assert isinstance(paid, Payment)
     assert (linked.payment_intent_id, paid.status) == ("pi_1", "requires_payment_method")
+    assert paid.expires_seconds == 3_600
     table.run(LinkIntent(quote_id="quote_1", facts=FACTS), LATER)
     assert table.rows == {(Quote, "quote_1"): linked, (Payment, "pi_1"): paid}
 
@@ -65,22 +83,26 @@ def test_what_a_faster_webhook_recorded_is_left_as_it_is() -> None:
     table = Table()
     table.run(KeepQuote(quote=QUOTE))
     paid = Payment(
-        "pi_1",
-        "ada",
-        "quote_1",
-        "succeeded",
-        0,
-        1_000,
-        "usd",
-        100,
-        1_000,
-        100,
-        0,
-        0,
-        "{}",
-        1,
-        NOW,
-        NOW,
+        payment_intent_id="pi_1",
+        user_id="ada",
+        quote_id="quote_1",
+        status="succeeded",
+        quarantined=0,
+        amount_minor=1_000,
+        currency="usd",
+        credits=100,
+        expires_seconds=None,
+        received_minor=1_000,
+        credited=100,
+        refunded_credits=0,
+        disputed_credits=0,
+        locked=0,
+        reversals=0,
+        refunds="{}",
+        disputes="{}",
+        clawback="[]",
+        created_at=NOW,
+        updated_at=NOW,
     )
     table.rows[Payment, "pi_1"] = paid
     table.run(LinkIntent(quote_id="quote_1", facts=FACTS), LATER)
@@ -88,6 +110,21 @@ def test_what_a_faster_webhook_recorded_is_left_as_it_is() -> None:
     linked = table.rows[Quote, "quote_1"]
     assert isinstance(linked, Quote)
     assert linked.payment_intent_id == "pi_1"
+
+
+def test_what_was_filed_before_the_intent_was_linked_is_part_of_its_payment() -> None:
+    table = Table()
+    table.run(KeepQuote(quote=QUOTE))
+    early = payment.Early(refunds='{"re_1":[333,"succeeded"]}', disputes='{"dp_1":[1,"lost",{}]}')
+    filed = Incident("reversals:pi_1", "open", "early", "evt_1", early.write(), NOW)
+    table.rows[Incident, filed.incident_id] = filed
+    table.run(LinkIntent(quote_id="quote_1", facts=FACTS), LATER)
+    paid = table.rows[Payment, "pi_1"]
+    assert isinstance(paid, Payment)
+    assert (paid.refunds, paid.disputes) == (early.refunds, early.disputes)
+    assert (paid.credited, payment.reversed_credits(paid)) == (0, 0)
+    resolved = msgspec.structs.replace(filed, status="resolved")
+    assert table.rows[Incident, filed.incident_id] == resolved
 
 
 def test_an_intent_without_a_quote_is_a_bug_of_the_caller() -> None:

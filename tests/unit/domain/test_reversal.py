@@ -1,4 +1,4 @@
-"""How many credits a refund takes back: a pure function of the refunds, in any order."""
+"""How many credits refunds and disputes take back: a pure function of the facts, in any order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit_payments.domain import reversal
-from credit_payments.domain.stripe_facts import RefundFacts
+from credit_payments.domain.stripe_facts import DisputeFacts, MovementFacts, RefundFacts
 
 STATUSES = ("pending", "requires_action", "succeeded", "failed", "canceled")
 
@@ -22,7 +22,9 @@ def merged(*reports: tuple[str, int, str | None]) -> str:
 
 
 def taken_back(text: str, granted: int = 100, paid_minor: int = 1_000) -> int:
-    return reversal.credits_reversed(text, granted=granted, paid_minor=paid_minor)
+    due = reversal.due(text, reversal.NOTHING, granted=granted, paid_minor=paid_minor)
+    assert (due.disputed, due.locked) == (0, False)
+    return due.refunded
 
 
 @pytest.mark.parametrize("end", ["failed", "canceled"])
@@ -68,3 +70,101 @@ def test_the_share_is_exact_and_rounded_down(granted: int, paid: int, refunded: 
         assert back == granted
     else:
         assert back * paid <= granted * refunded < (back + 1) * paid
+
+
+def test_refunds_that_came_to_nothing_are_counted() -> None:
+    assert reversal.failed_refunds(reversal.NOTHING) == 0
+    known = merged(("re_1", 1, "failed"), ("re_2", 1, "canceled"), ("re_3", 1, "succeeded"))
+    assert reversal.failed_refunds(known) == 2
+
+
+# -- disputes ---------------------------------------------------------------------------------
+
+WITHDRAWN, REINSTATED = "charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated"
+UPDATED = "charge.dispute.updated"
+TAKEN, GIVEN_BACK = MovementFacts("txn_1", -500), MovementFacts("txn_2", 500)
+Telling = tuple[str, str, list[MovementFacts | str]]
+"""An event's type, and the dispute's status and balance transactions in it."""
+
+
+def disputed(*told: Telling, amount: int = 500, name: str = "dp_1", text: str = "{}") -> str:
+    for event_type, status, movements in told:
+        facts = DisputeFacts(
+            name, amount, "usd", "general", status, 1, balance_transactions=movements
+        )
+        text = reversal.merge_dispute(text, facts, event_type)
+    return text
+
+
+def due(disputes: str, refunds: str = reversal.NOTHING) -> reversal.Due:
+    return reversal.due(refunds, disputes, granted=100, paid_minor=1_000)
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["needs_response", "under_review", "warning_needs_response", "warning_under_review", "new"],
+)
+def test_an_open_dispute_freezes_until_its_money_is_withdrawn(status: str) -> None:
+    assert due(disputed((UPDATED, status, []))) == (0, 0, True)
+    assert due(disputed((UPDATED, status, ["txn_1"]))) == (0, 0, True)
+    assert due(disputed((UPDATED, status, [TAKEN]))) == (0, 50, False)
+    assert due(disputed((WITHDRAWN, status, []))) == (0, 50, False)
+
+
+@pytest.mark.parametrize("status", ["won", "warning_closed", "prevented"])
+def test_a_dispute_that_ended_well_takes_and_freezes_nothing(status: str) -> None:
+    opened: Telling = (UPDATED, "needs_response", [])
+    assert due(disputed(opened, (UPDATED, status, []))) == (0, 0, False)
+    assert due(disputed(opened, (WITHDRAWN, status, []), (REINSTATED, status, []))).disputed == 0
+    both: Telling = (UPDATED, status, [TAKEN, GIVEN_BACK])
+    assert due(disputed(opened, both)) == (0, 0, False)
+
+
+def test_a_lost_dispute_takes_back_even_when_nobody_told_of_its_money() -> None:
+    assert due(disputed((UPDATED, "lost", []))) == (0, 50, False)
+    assert due(disputed((UPDATED, "lost", [TAKEN, GIVEN_BACK]))) == (0, 0, False)
+
+
+def test_money_in_the_currency_of_the_account_counts_by_its_proportion() -> None:
+    taken = MovementFacts("txn_1", -463)
+    half = MovementFacts("txn_2", 231)
+    assert due(disputed((UPDATED, "lost", [taken]))).disputed == 50
+    assert due(disputed((UPDATED, "lost", [taken, half]))).disputed == 25
+
+
+def test_a_dispute_and_refunds_take_back_no_more_than_everything() -> None:
+    lost: Telling = (UPDATED, "lost", [])
+    assert due(disputed(lost, amount=1_000), merged(("re_1", 300, "succeeded"))) == (30, 70, False)
+    assert due(disputed(lost), merged(("re_1", 1_000, "succeeded"))) == (100, 0, False)
+    two = disputed(lost, name="dp_2", amount=900, text=disputed(lost, amount=900))
+    assert due(two) == (0, 100, False)
+
+
+def test_a_part_that_is_no_whole_credit_is_rounded_once_and_down() -> None:
+    refunds = merged(("re_1", 5, "succeeded"))
+    assert due(disputed((UPDATED, "lost", []), amount=5), refunds) == (0, 1, False)
+
+
+def test_of_a_payment_without_money_a_dispute_takes_nothing() -> None:
+    asked = disputed((UPDATED, "needs_response", [TAKEN]), name="dp_1")
+    opened = disputed((UPDATED, "needs_response", []))
+    for disputes, locked in ((asked, False), (opened, True)):
+        unpaid = reversal.due("{}", disputes, granted=100, paid_minor=0)
+        assert unpaid == (0, 0, locked)
+
+
+tellings = st.tuples(
+    st.sampled_from([UPDATED, WITHDRAWN, REINSTATED]),
+    st.sampled_from(["warning_needs_response", "needs_response", "under_review", "lost", "won"]),
+    st.sampled_from([[], ["txn_1"], [TAKEN], [TAKEN, GIVEN_BACK]]),
+)
+
+
+@given(st.lists(tellings, max_size=8).flatmap(lambda t: st.tuples(st.just(t), st.permutations(t))))
+@settings(max_examples=200, deadline=None)
+def test_any_order_of_what_is_told_of_a_dispute_ends_the_same(
+    orders: tuple[list[Telling], list[Telling]],
+) -> None:
+    one, other = orders
+    assert disputed(*one) == disputed(*other)
+    assert disputed(*one, *one) == disputed(*one)

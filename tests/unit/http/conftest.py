@@ -42,6 +42,10 @@ class FakeSystem:
         return self
 
     @property
+    def wallets(self) -> FakeSystem:
+        return self
+
+    @property
     def webhooks(self) -> FakeSystem:
         return self
 
@@ -122,6 +126,25 @@ class FakeSystem:
     ) -> values.PaymentMethod:
         self._find("get_payment_method", payment_method_id, "pm_1", owner)
         return self._method()
+
+    def refund(self, payment_intent_id: str, amount: Any = None, **more: Any) -> values.Refund:
+        self._called("refund", payment_intent_id, amount, **more)
+        return values.Refund(
+            refund_id="re_1",
+            payment_intent_id=payment_intent_id,
+            amount=Decimal("10.00"),
+            currency="usd",
+            status="succeeded",
+            credits_reversed=100,
+        )
+
+    def balance(self, user_id: str) -> values.Balance:
+        self._called("balance", user_id)
+        return values.Balance(available=100)
+
+    def history(self, user_id: str, **more: Any) -> values.Page[values.Entry]:
+        self._called("history", user_id, **more)
+        return values.Page(items=())
 
     def receive(self, body: bytes, signature: str) -> values.Delivery:
         self._called("receive", body, signature)

@@ -6,7 +6,7 @@ import sys
 from credit_payments.http import ROUTES, Request, Response, describe
 
 
-def test_the_nine_documented_endpoints_are_there() -> None:
+def test_the_nine_documented_endpoints_are_there_and_three_of_our_own() -> None:
     assert [(route.method, route.path) for route in ROUTES] == [
         ("POST", "/create-payment-intent"),
         ("POST", "/confirm-payment"),
@@ -17,6 +17,9 @@ def test_the_nine_documented_endpoints_are_there() -> None:
         ("GET", "/payment-methods"),
         ("GET", "/payment-methods/{payment_method_id}"),
         ("POST", "/webhook"),
+        ("POST", "/refunds"),
+        ("GET", "/balance"),
+        ("GET", "/transactions"),
     ]
     assert len({route.name for route in ROUTES}) == len(ROUTES)
 

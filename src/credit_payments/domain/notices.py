@@ -1,0 +1,230 @@
+"""What the host is told: notifications that follow from what a decision changes.
+
+They are rows, written in the same transaction as what they tell of, so that none is lost and none
+tells of what did not happen; and they are named after their cause, so that a repetition adds none.
+Delivering them is a matter of leases: who has one tries, and whoever dies with one is followed by
+somebody else when it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from credit_payments.domain import instants, ledger, values
+from credit_payments.domain.decision import Ask, Decision, Range, Series, View
+from credit_payments.domain.ledger import Contra, Kind
+from credit_payments.domain.records import (
+    Dispute,
+    Entry,
+    FailedPayment,
+    Incident,
+    Notification,
+    Payment,
+    Record,
+    key_of,
+)
+
+LOW = "credits.low"
+_OF_ENTRIES = {
+    Kind.PAYMENT: "credits.purchased",
+    Kind.GRANT: "credits.granted",
+    Kind.SPEND: "credits.spent",
+    Kind.CAPTURE: "credits.spent",
+    Kind.UNDO: "credits.restored",
+    Kind.EXPIRY: "credits.expired",
+    Kind.LAPSE: "hold.lapsed",
+    Kind.REVERSAL: "payment.reversed",
+    Kind.SUSPEND: "wallet.suspended",
+    Kind.RESUME: "wallet.resumed",
+}
+_OF_ROWS = {
+    FailedPayment: "payment.failed",
+    Dispute: "dispute.opened",
+    Incident: "payment.quarantined",
+}
+TYPES = tuple(sorted({*_OF_ENTRIES.values(), *_OF_ROWS.values(), LOW, "dispute.closed"}))
+"""Every type of notification there is."""
+
+DUE, DELIVERED, DEAD = "due", "delivered", "dead"
+ATTEMPTS_MAX = 10
+_BACK_OFF_SECONDS_MAX = 3_600.0
+_OPEN_DISPUTE = frozenset(
+    {"needs_response", "under_review", "warning_needs_response", "warning_under_review"}
+)
+
+
+def notices(
+    changes: Iterable[Record], view: View, *, wanted: frozenset[str], low_credits: int | None
+) -> Iterator[Notification]:
+    """The notifications of the wanted types that follow from changes, before they are made.
+
+    Args:
+        changes: what a decision changes.
+        view: the rows as they were before.
+        wanted: the types that somebody is to be told of.
+        low_credits: below how many available credits a wallet is low; None for never.
+    """
+    for record in changes:
+        for kind, subject, user_id, data in _told(record, view, low_credits):
+            if kind in wanted:
+                payload = msgspec.json.encode(data, order="deterministic").decode()
+                yield Notification(
+                    f"{kind}:{subject}", kind, user_id, payload, DUE, 0, view.now, "", view.now
+                )
+
+
+_Told = tuple[str, str, str, dict[str, Any]]
+
+
+def _told(record: Record, view: View, low_credits: int | None) -> Iterator[_Told]:
+    if isinstance(record, Entry):
+        yield from _of_entry(record, low_credits)
+    elif isinstance(record, FailedPayment):
+        data = {
+            "payment_intent_id": record.payment_intent_id,
+            "failure_reason": record.failure_reason,
+            "decline_code": record.decline_code,
+        }
+        yield _OF_ROWS[FailedPayment], record.failure_id, record.user_id, data
+    elif isinstance(record, Dispute):
+        yield from _of_dispute(record, view.peek(*key_of(record)), view)  # type: ignore[arg-type]
+    elif isinstance(record, Incident) and view.peek(*key_of(record)) is None:
+        data = {"incident_id": record.incident_id, "reason": record.reason}
+        yield _OF_ROWS[Incident], record.incident_id, "", data
+
+
+def _of_entry(entry: Entry, low_credits: int | None) -> Iterator[_Told]:
+    data: dict[str, Any] = {
+        "transaction_id": entry.transaction_id,
+        "cause": entry.cause,
+        "credits": entry.credits,
+        "available": entry.balance_after,
+        "debt": entry.debt_after,
+    }
+    kind = _OF_ENTRIES.get(Kind(entry.kind))
+    if kind == "payment.reversed":
+        legs = ledger.legs_of(entry)
+        data["refunded"] = legs.get(Contra.REFUNDS, 0)
+        data["disputed"] = legs.get(Contra.DISPUTES, 0)
+        data["payment_intent_id"] = entry.cause.split(":")[1]
+    if kind is not None:
+        yield kind, entry.cause, entry.user_id, data
+    if low_credits is not None and (
+        entry.balance_after < low_credits <= entry.balance_after - entry.credits
+    ):
+        yield LOW, entry.cause, entry.user_id, {**data, "threshold": low_credits}
+
+
+def _of_dispute(dispute: Dispute, known: Dispute | None, view: View) -> Iterator[_Told]:
+    user_id = _user_of(dispute, view)
+    data = {
+        "dispute_id": dispute.dispute_id,
+        "payment_intent_id": dispute.payment_intent_id,
+        "amount_minor": dispute.amount,
+        "currency": dispute.currency,
+        "reason": dispute.reason,
+        "status": dispute.status,
+    }
+    if known is None:
+        yield _OF_ROWS[Dispute], dispute.dispute_id, user_id, data
+    is_closed = dispute.status not in _OPEN_DISPUTE
+    if is_closed and (known is None or known.status in _OPEN_DISPUTE):
+        yield "dispute.closed", f"{dispute.dispute_id}:{dispute.status}", user_id, data
+
+
+def _user_of(dispute: Dispute, view: View) -> str:
+    paid = view.peek(Payment, dispute.payment_intent_id) if dispute.payment_intent_id else None
+    return paid.user_id if paid else ""
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """Take some notifications that are due, to try them until the lease ends.
+
+    Only those of `types`: another process may have the handlers of others.
+    """
+
+    types: tuple[str, ...]
+    token: str
+    limit: int
+    seconds: float
+
+    def keys(self) -> Iterator[Ask]:
+        """Those that have been due for longest."""
+        for kind in self.types:
+            yield Range(_due(kind), self.limit)
+
+    def keys_after(self, view: View) -> Iterator[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return iter(())
+
+    def decide(self, view: View, now: str) -> Decision[list[Notification]]:
+        """Lease them; one whose last try died with its process counts that as a try."""
+        leased: list[Notification] = []
+        changes: list[Record] = []
+        rows = [row for kind in self.types for row in view.first(_due(kind))[0]]
+        rows.sort(key=attrgetter("due_at", "notification_id"))
+        for row in rows:
+            if row.due_at > now or len(leased) == self.limit:
+                break
+            if row.attempts >= ATTEMPTS_MAX:
+                changes.append(msgspec.structs.replace(row, status=DEAD, lease=""))
+                continue
+            taken = msgspec.structs.replace(
+                row,
+                attempts=row.attempts + 1,
+                due_at=instants.later(now, self.seconds),
+                lease=self.token,
+            )
+            leased.append(taken)
+            changes.append(taken)
+        return Decision(leased, changes)
+
+
+class Finish(msgspec.Struct, frozen=True, kw_only=True):
+    """A try has ended."""
+
+    notification_id: str
+    token: str
+    delivered: bool
+
+    def keys(self) -> Iterator[Ask]:
+        """The notification."""
+        yield Notification, self.notification_id
+
+    def keys_after(self, view: View) -> Iterator[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return iter(())
+
+    def decide(self, view: View, now: str) -> Decision[None]:
+        """Close it, or have it tried again later; nothing if somebody else has it by now."""
+        row = view.get(Notification, self.notification_id)
+        if row is None or row.lease != self.token or row.status != DUE:
+            return Decision(None)
+        if self.delivered:
+            changed = msgspec.structs.replace(row, status=DELIVERED, lease="")
+        elif row.attempts >= ATTEMPTS_MAX:
+            changed = msgspec.structs.replace(row, status=DEAD, lease="")
+        else:
+            wait = min(2.0**row.attempts, _BACK_OFF_SECONDS_MAX)
+            changed = msgspec.structs.replace(row, due_at=instants.later(now, wait), lease="")
+        return Decision(None, (changed,))
+
+
+def _due(kind: str) -> Series:
+    return Series(Notification, kind, (("status", DUE),), ("due_at", "notification_id"))
+
+
+def public(row: Notification) -> values.Notification:
+    """A notification, as handlers get it."""
+    return values.Notification(
+        id=row.notification_id,
+        type=row.type,
+        user_id=row.user_id or None,
+        data=msgspec.json.decode(row.payload),
+        attempt=row.attempts,
+        created_at=instants.from_text(row.created_at),
+    )

@@ -1,0 +1,180 @@
+"""Delivering notifications to the host, at least once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias, TypeVar
+
+from credit_payments.domain import notices, values
+from credit_payments.domain.decision import View
+from credit_payments.domain.records import Notification, Record
+from credit_payments.errors import CreditPaymentsError, InvalidRequest
+from credit_payments.ports.notifications import Notifier
+from credit_payments.posting import PostingQueue
+
+Handler: TypeAlias = Callable[[values.Notification], object]
+H = TypeVar("H", bound=Handler)
+
+LEASE_SECONDS = 60.0
+"""How long a handler may take before somebody else may be told, too."""
+BATCH = 50
+POLL_SECONDS = 1.0
+_CLOSE_SECONDS_MAX = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class Telling:
+    """Which types are told of: the queue's observer, which adds the notifications to the changes.
+
+    Nothing is recorded of a type that nobody asked for.
+    """
+
+    def __init__(self, wanted: Iterable[str] = (), *, low_credits: int | None = None) -> None:
+        self._wanted = frozenset(wanted)
+        self._low_credits = low_credits
+        self.wake: Callable[[], None] = lambda: None
+
+    def want(self, kind: str) -> None:
+        """Record notifications of this type from now on."""
+        self._wanted |= {kind}
+
+    def observe(self, changes: Iterable[Record], view: View) -> Iterable[Record]:
+        """See the port."""
+        if not self._wanted:
+            return ()
+        return notices.notices(changes, view, wanted=self._wanted, low_credits=self._low_credits)
+
+    def committed(self) -> None:
+        """See the port."""
+        self.wake()
+
+
+class Notifications:
+    """Delivers what was recorded, to handlers and to a notifier.
+
+    A notification whose handlers raise is tried again, at growing intervals, ten times in all;
+    then it is `dead`, and stays in the database for a person to see.
+
+    Args:
+        queue: through which leases are taken.
+        telling: decides what is recorded.
+        notifier: gets every notification, before the handlers.
+        in_background: whether a thread of this process delivers as soon as there is a handler.
+    """
+
+    def __init__(
+        self,
+        queue: PostingQueue,
+        telling: Telling,
+        *,
+        notifier: Notifier | None = None,
+        in_background: bool = True,
+    ) -> None:
+        self._queue = queue
+        self._telling = telling
+        self._notifier = notifier
+        self._in_background = in_background
+        self._handlers: dict[str, list[Handler]] = {}
+        self._closed = False
+        self._start_over()
+        telling.wake = self._wake
+        if notifier is not None:
+            self._wake()
+
+    def on(self, kind: str) -> Callable[[H], H]:
+        """Have a function called with each notification of a type.
+
+        Raises:
+            InvalidRequest: there is no such type.
+        """
+        if kind not in notices.TYPES:
+            raise InvalidRequest(f"type must be one of {', '.join(notices.TYPES)}", param="type")
+
+        def register(handler: H) -> H:
+            self._handlers.setdefault(kind, []).append(handler)
+            self._telling.want(kind)
+            self._wake()  # some may be waiting since an earlier life of this process
+            return handler
+
+        return register
+
+    def deliver(self, limit: int = BATCH) -> int:
+        """Try what is due now, in this thread; how many notifications were delivered.
+
+        Raises:
+            TryAgain: the database is busy or down; what was leased is tried again later.
+        """
+        types = tuple(self._handlers) if self._notifier is None else notices.TYPES
+        if not types:
+            return 0
+        token = uuid.uuid4().hex
+        lease = notices.Lease(types=types, token=token, limit=limit, seconds=LEASE_SECONDS)
+        return sum(self._try(row, token) for row in self._queue.submit(lease))
+
+    def close(self) -> None:
+        """Stop the background thread; what it has not delivered is kept for the next."""
+        self._closed = True
+        self._work.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_CLOSE_SECONDS_MAX)
+
+    def _try(self, row: Notification, token: str) -> bool:
+        delivered = self._handled(notices.public(row))
+        self._queue.submit(
+            notices.Finish(notification_id=row.notification_id, token=token, delivered=delivered)
+        )
+        return delivered
+
+    def _handled(self, notification: values.Notification) -> bool:
+        try:
+            if self._notifier is not None:
+                self._notifier.send(notification)
+            for handler in self._handlers_of(notification.type):
+                handler(notification)
+        except Exception:  # noqa: BLE001 - whatever the host's code raises
+            _log.exception("A handler of %s failed: %s", notification.type, notification.id)
+            return False
+        return True
+
+    def _handlers_of(self, kind: str) -> Sequence[Handler]:
+        return tuple(self._handlers.get(kind, ()))
+
+    # -- in the background ---------------------------------------------------------------------
+
+    def _start_over(self) -> None:
+        self._process = os.getpid()
+        self._starting = threading.Lock()
+        self._work = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _wake(self) -> None:
+        """Have the thread look now; start it where there is none, also after a fork."""
+        if not self._in_background or self._closed or not (self._handlers or self._notifier):
+            return
+        if self._process != os.getpid():
+            self._start_over()
+        self._work.set()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="credit-payments-notifications", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._work.wait(POLL_SECONDS)
+            self._work.clear()
+            if self._closed:
+                return
+            try:
+                while self.deliver() == BATCH:
+                    pass
+            except CreditPaymentsError as error:
+                _log.warning("Notifications wait: %s", error)
