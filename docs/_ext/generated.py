@@ -139,6 +139,10 @@ def _record(kind: type[Record]) -> str:
         rows.append((f"`{name}`", _column_type(hints[name]), ", ".join(notes)))
     listed = [f"unique: `{', '.join(columns)}`" for columns in kind.UNIQUE]
     listed += [f"index: `{', '.join(columns)}`" for columns in kind.INDEXES]
+    listed += [
+        f"index of those whose `{column}` ever comes: `{', '.join(columns)}`"
+        for column, columns in kind.SPARSE
+    ]
     table = _table(("Column", "Type", ""), rows)
     tail = f"\n{'; '.join(listed)}\n" if listed else ""
     return f"### `{kind.TABLE}`\n\n{_first_sentence(kind)}\n\n{table}{tail}"

@@ -23,7 +23,7 @@ from credit_payments.client import PaymentsClient
 from credit_payments.config import Settings, load_settings
 from credit_payments.domain import audit, checks, notices, reports, seals
 from credit_payments.domain.credits import CreditCalculator
-from credit_payments.domain.records import Entry, Hold, Lot, Purchase, Wallet
+from credit_payments.domain.records import Entry, Hold, Lot, Payment, Purchase, Wallet
 from credit_payments.errors import ConfigurationError, InvalidRequest
 from credit_payments.notifications import H, Notifications, Telling
 from credit_payments.ports.clock import Clock
@@ -149,10 +149,14 @@ class System:
                 reader.scan(Hold, order=audit.ORDERS[Hold]),
                 reader.scan(Entry, order=audit.ORDERS[Entry]),
                 reader.scan(Purchase, order=audit.ORDERS[Purchase]),
+                reader.scan(Payment, order=audit.ORDERS[Payment]),
             )
 
     def seal(self, *, through: datetime | None = None) -> seals.Seal:
         """One digest over all entries before an instant, to be kept elsewhere.
+
+        The clocks of all machines that write must agree within the minute: an entry that comes
+        later, and is dated earlier by a clock that is slow, breaks the seal.
 
         Args:
             through: the instant, exclusive; a minute ago when left out, because what is decided

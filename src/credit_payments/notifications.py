@@ -51,7 +51,10 @@ class Telling:
 
     def committed(self) -> None:
         """See the port."""
-        self.wake()
+        try:
+            self.wake()
+        except RuntimeError:  # no more threads: the next commit tries again
+            _log.exception("The notifications' thread could not be started.")
 
 
 class Notifications:
@@ -112,13 +115,22 @@ class Notifications:
         types = tuple(self._handlers) if self._notifier is None else notices.TYPES
         if not types:
             return 0
-        token = uuid.uuid4().hex
-        lease = notices.Lease(types=types, token=token, limit=limit, seconds=LEASE_SECONDS)
-        return sum(self._try(row, token) for row in self._queue.submit(lease))
+        delivered = 0
+        for _ in range(limit):
+            # One at a time: a process that dies with it costs no other notification a try.
+            token = uuid.uuid4().hex
+            lease = notices.Lease(types=types, token=token, seconds=LEASE_SECONDS)
+            row = None if self._closed else self._queue.submit(lease)
+            if row is None:
+                break
+            delivered += self._try(row, token)
+        return delivered
 
     def close(self) -> None:
         """Stop the background thread; what it has not delivered is kept for the next."""
         self._closed = True
+        if self._process != os.getpid():
+            return  # the thread is the parent's
         self._work.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -161,11 +173,13 @@ class Notifications:
             self._start_over()
         self._work.set()
         with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(
+            # One that a handler ended, by SystemExit for example, is followed by another.
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(
                     target=self._run, name="credit-payments-notifications", daemon=True
                 )
-                self._thread.start()
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -178,3 +192,5 @@ class Notifications:
                     pass
             except CreditPaymentsError as error:
                 _log.warning("Notifications wait: %s", error)
+            except Exception:  # noqa: BLE001 - the thread goes on, whatever it was
+                _log.exception("Notifications wait.")

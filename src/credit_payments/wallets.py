@@ -271,8 +271,9 @@ class Wallets:
 
             @functools.wraps(function)
             def call(*args: P.args, **kwargs: P.kwargs) -> T:
-                bound: Any = signature.bind(None, *args, **kwargs).arguments
-                user_id = bound["user_id"]
+                bound: Any = signature.bind(None, *args, **kwargs)
+                bound.apply_defaults()
+                user_id = bound.arguments["user_id"]
                 name = key(*args, **kwargs)
                 with self.hold(user_id, credits, key=name, ttl=ttl, overage=overage) as hold:
                     return function(hold, *args, **kwargs)
@@ -382,17 +383,14 @@ class Wallets:
                 limit=limit + 1,
                 descending=not oldest_first,
             )
-            more = len(found) > limit
-            for entry in found[:limit]:
-                if len(rows) == limit:
-                    more = True
-                    break
-                after = [entry.sequence]
-                if asked.takes(entry):
-                    rows.append(entry)
-            if not more or asked.is_over(found[:limit], oldest_first=oldest_first):
+            page = found[:limit]
+            passed, taken = asked.pass_through(page, limit - len(rows), oldest_first=oldest_first)
+            rows += taken
+            is_end = len(passed) == len(page) and len(found) <= limit
+            if is_end or asked.is_over(passed, oldest_first=oldest_first):
                 return values.Page(items=tuple(map(answers.entry, rows)), cursor=None)
-            if len(rows) == limit or not asked.is_set:
+            after = [passed[-1].sequence]
+            if len(rows) == limit:
                 break
         following = cursors.of_position(after or [])
         return values.Page(items=tuple(map(answers.entry, rows)), cursor=following)

@@ -11,6 +11,7 @@ import pytest
 
 from credit_payments.adapters.memory import MemoryStorage
 from credit_payments.adapters.sqlite import SqliteStorage
+from credit_payments.domain.decision import Range
 from credit_payments.domain.records import Record
 from credit_payments.ports.storage import Reader, Storage, Transaction
 from credit_payments.testing.contracts import StorageContract
@@ -57,6 +58,10 @@ class Reopening:
     def snapshot(self) -> Iterator[Reader]:
         with self._opened() as storage, storage.snapshot() as reader:
             yield reader
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        with self._opened() as storage:
+            return storage.first(ranges)
 
     def get(self, kind: type[R], key: str) -> R | None:
         with self._opened() as storage:

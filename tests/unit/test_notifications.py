@@ -267,6 +267,32 @@ def test_whoever_dies_with_a_lease_is_followed_by_somebody_else(
     assert system.notifications.deliver() == 1
 
 
+def test_a_process_that_dies_in_one_handler_costs_the_others_no_try(
+    open_system: Open, clock: TurnableClock
+) -> None:
+    system = open_system()
+    told = Told()
+
+    @system.on("credits.granted")
+    def die(notification: cp.Notification) -> None:
+        if notification.data["cause"] == "grant:g0":
+            raise SystemExit
+        told.heard.append(notification)
+
+    for number in range(5):
+        system.wallets.grant("ada", 1, key=f"g{number}", reason="welcome")
+    for _ in range(notices.ATTEMPTS_MAX):
+        with pytest.raises(SystemExit):
+            system.notifications.deliver()
+        system.notifications.deliver()
+        clock.turn(61)
+    system.notifications.deliver()
+    assert {row.notification_id[-2:]: (row.status, row.attempts) for row in rows(system)} == {
+        "g0": (notices.DEAD, notices.ATTEMPTS_MAX),
+        **{f"g{number}": (notices.DELIVERED, 1) for number in range(1, 5)},
+    }
+
+
 def test_a_lease_that_ended_cannot_close_what_another_has_now(
     open_system: Open, clock: TurnableClock
 ) -> None:
@@ -274,13 +300,15 @@ def test_a_lease_that_ended_cannot_close_what_another_has_now(
     system.on("credits.granted")(Told().send)
     system.wallets.grant("ada", 1, key="g", reason="welcome")
 
-    def lease(token: str) -> list[Notification]:
-        command = notices.Lease(types=("credits.granted",), token=token, limit=5, seconds=60)
-        return system.queue.submit(command)
+    def lease(token: str) -> Notification:
+        command = notices.Lease(types=("credits.granted",), token=token, seconds=60)
+        leased = system.queue.submit(command)
+        assert leased is not None
+        return leased
 
-    (first,) = lease("one")
+    first = lease("one")
     clock.turn(61)
-    (second,) = lease("two")
+    second = lease("two")
     finish = notices.Finish(notification_id=first.notification_id, token="one", delivered=True)
     system.queue.submit(finish)
     assert [row.status for row in rows(system)] == [notices.DUE]
@@ -358,6 +386,42 @@ def test_a_handler_may_use_the_system(open_system: Open) -> None:
     system.wallets.grant("ada", 5, key="g", reason="welcome")
     assert done.wait(SECONDS_MAX)
     assert system.wallets.balance("ada").available == 4
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_a_handler_ended_is_followed_by_another(open_system: Open) -> None:
+    system = open_system(deliver_notifications=True)
+    ended, told = threading.Event(), threading.Event()
+
+    @system.on("credits.granted")
+    def hear(notification: cp.Notification) -> None:
+        if not ended.is_set():
+            ended.set()
+            raise SystemExit
+        told.set()
+
+    system.wallets.grant("ada", 5, key="g1", reason="welcome")
+    assert ended.wait(SECONDS_MAX)
+    thread = system.notifications._thread
+    assert thread is not None
+    thread.join(SECONDS_MAX)
+    system.wallets.grant("ada", 5, key="g2", reason="welcome")
+    assert told.wait(SECONDS_MAX)
+
+
+def test_a_thread_that_cannot_start_fails_no_write(
+    open_system: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = open_system(deliver_notifications=True)
+    system.on("credits.granted")(Told().send)
+    system.notifications.close()
+    system.notifications._closed = False
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert system.wallets.grant("ada", 5, key="g", reason="welcome").balance_after == 5
 
 
 def test_closing_ends_the_thread(open_system: Open) -> None:

@@ -276,7 +276,9 @@ def test_rows_that_the_first_ones_point_to_are_loaded_too(queue: PostingQueue) -
 
 
 def lot(number: int) -> Lot:
-    return Lot(f"grant:{number}", "ada", "grant", number, 0, NEVER, 1, 1, 1, 0, 0, 0, 0, 0, "now")
+    return Lot(
+        f"grant:{number}", "ada", "grant", number, 0, NEVER, 1, 1, 1, 0, 0, 0, 0, 0, 0, "now"
+    )
 
 
 def take(credits: int) -> Do:

@@ -140,6 +140,8 @@ class Books:
             self.storage.scan(Lot, order=audit.ORDERS[Lot]),
             self.storage.scan(Hold, order=audit.ORDERS[Hold]),
             self.storage.scan(Entry, order=audit.ORDERS[Entry]),
+            self.storage.scan(Purchase, order=audit.ORDERS[Purchase]),
+            self.storage.scan(Payment, order=audit.ORDERS[Payment]),
         )
         assert report.ok, report.problems
         assert sum(report.trial_balance.values()) == 0

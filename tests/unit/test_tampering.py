@@ -22,6 +22,7 @@ from tests.conftest import WEBHOOK_SECRET, TurnableClock
 
 import credit_payments as cp
 from credit_payments.domain import audit, ledger, seals
+from credit_payments.domain.clawback import Policies, Policy
 from credit_payments.domain.ledger import Kind
 from credit_payments.domain.quoting import KeepQuote
 from credit_payments.domain.records import (
@@ -29,6 +30,7 @@ from credit_payments.domain.records import (
     Entry,
     Hold,
     Lot,
+    Payment,
     Purchase,
     Quote,
     Record,
@@ -185,18 +187,48 @@ def fill(system: cp.System, clock: TurnableClock, users: Sequence[str] = USERS) 
     for user in users:
         wallets.post_due(user)
         wallets.spend(user, 60, key=f"{user} more")
+    late = wallets.hold("ada", 4, key="ada late", ttl=60, overage="debt").capture(45)
+    wallets.grant("ada", 5, key="ada is helped", reason="sorry")  # repays the debt
+    wallets.reverse(late)  # makes a lot of its own
     _refund(system, clock, "ada", 1_000)  # leaves a debt
     _refund(system, clock, "bob", 300)
     clock.turn(60)
     wallets.grant("ada", 5, key="ada repays", reason="sorry")
+    _write_off_and_stop(system, clock)
+    _buy(system, clock, "bob", "disputed")
+    _dispute(system, clock, "disputed")  # freezes, and locks the lot
     wallets.grant("bob", 9, key="bob repays", reason="sorry", priority=-5)
     clock.turn(3_600)
     kinds = {entry.kind for user in users for entry in wallets.history(user, limit=100).items}
     assert kinds == {str(kind) for kind in Kind}
+    states = {name for row in _lots(system) for name in LOT_STATES if getattr(row, name)}
+    assert states == set(LOT_STATES)
 
 
-def _buy(system: cp.System, clock: TurnableClock, user: str) -> None:
-    name = USERS.index(user)
+LOT_STATES = ("available", "held", "frozen", "expired", "written_off", "locked", "expiries")
+
+
+def _lots(system: cp.System) -> list[Lot]:
+    return list(system._storage.scan(Lot, order=audit.ORDERS[Lot]))
+
+
+def _write_off_and_stop(system: cp.System, clock: TurnableClock) -> None:
+    """What the other policies leave behind: a write-off, and an entry that stopped a wallet."""
+    wallets = system.wallets
+    for name in ("forgiven", "stopped"):
+        _buy(system, clock, "ada", name)
+        wallets.spend("ada", wallets.balance("ada").available - 2, key=f"ada {name}")
+        clock.turn(60)
+    _refund(system, clock, "ada", 1_000, "forgiven", Policies(refund=Policy.CLAMP))
+    withdrawn = [{"id": "txn_1", "object": "balance_transaction", "amount": -1_000}]
+    _dispute(
+        system, clock, "stopped", Policies(dispute=Policy.FREEZE), balance_transactions=withdrawn
+    )
+    wallets.resume("ada", key="ada goes on", reason="explained", actor="eve")
+
+
+def _buy(system: cp.System, clock: TurnableClock, user: str, name: str = "") -> None:
+    name = name or str(USERS.index(user))
     quote = Quote(
         quote_id=f"quote_{name}", user_id=user, amount_minor=1_000, currency="usd", credits=100,
         package_id=None, customer_id=None, rule="rate", expires_seconds=None, fingerprint="f",
@@ -216,20 +248,49 @@ def _buy(system: cp.System, clock: TurnableClock, user: str) -> None:
     _deliver(system, clock, "payment_intent.succeeded", paid)
 
 
-def _refund(system: cp.System, clock: TurnableClock, user: str, amount: int) -> None:
-    name = USERS.index(user)
+def _refund(
+    system: cp.System,
+    clock: TurnableClock,
+    user: str,
+    amount: int,
+    name: str = "",
+    policies: Policies | None = None,
+) -> None:
+    name = name or str(USERS.index(user))
     refund = {"id": f"re_{name}", "object": "refund", "amount": amount, "currency": "usd",
               "status": "succeeded", "payment_intent": f"pi_{name}"}  # fmt: skip
-    _deliver(system, clock, "refund.created", refund)
+    _deliver(system, clock, "refund.created", refund, policies)
 
 
-def _deliver(system: cp.System, clock: TurnableClock, event_type: str, fields: Json) -> None:
+def _dispute(
+    system: cp.System,
+    clock: TurnableClock,
+    name: str,
+    policies: Policies | None = None,
+    **given: Any,
+) -> None:
+    dispute = {"id": f"dp_{name}", "object": "dispute", "amount": 1_000, "currency": "usd",
+               "status": "needs_response", "reason": "general", "created": 1_700_000_000,
+               "payment_intent": f"pi_{name}"}  # fmt: skip
+    _deliver(system, clock, "charge.dispute.created", dispute | given, policies)
+
+
+def _deliver(
+    system: cp.System,
+    clock: TurnableClock,
+    event_type: str,
+    fields: Json,
+    policies: Policies | None = None,
+) -> None:
+    webhooks = cp.WebhookProcessor(
+        system.queue, clock, secrets=[WEBHOOK_SECRET], policies=policies or Policies()
+    )
     seconds = int(clock.now().timestamp())
     event = {"id": f"evt_{fields['id']}", "type": event_type, "created": seconds,
              "data": {"object": fields}}  # fmt: skip
     body = json.dumps(event).encode()
     digest = hmac.new(WEBHOOK_SECRET.encode(), b"%d." % seconds + body, "sha256").hexdigest()
-    assert system.webhooks.receive(body, f"t={seconds},v1={digest}").outcome == "applied"
+    assert webhooks.receive(body, f"t={seconds},v1={digest}").outcome == "applied"
 
 
 def named(report: audit.VerificationReport) -> set[str | None]:
@@ -390,15 +451,16 @@ def test_a_change_that_fits_in_itself_is_found_by_the_hash(
     rows = {kind: intruder.rows(kind) for kind in (Wallet, Lot)}
     entry = next(entry for entry in intruder.rows(Entry) if entry.cause == "grant:bob repays")
     assert ledger.legs_of(entry) == {"promotions": -9, "wallet:bob": 9}
+    lot = next(lot for lot in rows[Lot] if lot.lot_id == entry.cause)
+    wallet = next(wallet for wallet in rows[Wallet] if wallet.user_id == "bob")
     intruder.change(
         entry,
         credits=1_009,
         balance_after=entry.balance_after + 1_000,
         legs='{"promotions":-1009,"wallet:bob":1009}',
-        lots='[["grant:bob repays",1009,0,0,0]]',
+        lots='[["grant:bob repays",1009,0,0,0,0]]',
+        fingerprint=ledger.fingerprint("bob", 1_009, "sorry", lot.expires_at, -5, None),
     )
-    lot = next(lot for lot in rows[Lot] if lot.lot_id == entry.cause)
-    wallet = next(wallet for wallet in rows[Wallet] if wallet.user_id == "bob")
     intruder.change(lot, credits=1_009, available=1_009)
     intruder.change(wallet, available=wallet.available + 1_000)
     report = system.verify()
@@ -418,7 +480,9 @@ def test_a_changed_entry_whose_own_hash_was_recomputed_breaks_the_chain_behind_i
         intruder.change(entry, reason=forged.reason, hash=forged.hash)
         report = system.verify()
         assert accused(report) == {entry.user_id}
-        assert named(report) == {following(entries, entry)}  # the wallet's row, after the last
+        # The wallet's row, after the last; and a lot names what was said when it was granted.
+        also = {None} if entry.kind == "grant" else set()
+        assert named(report) == {following(entries, entry), *also}
         intruder.change(forged, reason=entry.reason, hash=entry.hash)
     assert system.verify().ok
 
@@ -502,7 +566,7 @@ def appended(intruder: Intruder, user: str, credits: int, cause: str = "grant:fo
         balance_after=last.balance_after + left,
         debt_after=last.debt_after - repaid,
         legs=compact({account: amount for account, amount in legs.items() if amount}),
-        lots=compact([[cause, left, 0, 0, 0]] if left else []),
+        lots=compact([[cause, left, 0, 0, 0, 0]] if left else []),
         previous_hash=last.hash,
     )
     chained: Entry = msgspec.structs.replace(forged, hash=ledger.chain_hash(forged))
@@ -552,10 +616,6 @@ NOT_RECOMPUTED: dict[type[Record], dict[str, str]] = {
     Wallet: {},
     Lot: {
         "source": "only shown",
-        "priority": "no entry says it: changes the order of spending",
-        "expires_at": "no entry says it: only one that is due too early is noticed",
-        "expiries": "a number too low makes the next expiry collide with an earlier one",
-        "locked": "the payment says it",
         "created_at": "only shown",
     },
     Hold: {
@@ -573,6 +633,19 @@ NOT_RECOMPUTED: dict[type[Record], dict[str, str]] = {
         "payment_method": "only shown",
         "stripe_payment_intent": "only shown; the key says the same",
         "created_at": "only shown",
+    },
+    Payment: {
+        "quote_id": "only shown",
+        "status": "decides nothing any more once the payment is credited",
+        "quarantined": "at most an incident stays open that was settled",
+        "amount_minor": "what was asked for; what was paid is another field",
+        "credits": "what was promised; what was credited is another field",
+        "expires_seconds": "the lot says when",
+        "refunds": "no entry says it: the next report is settled with what stands there",
+        "disputes": "no entry says it: the next report is settled with what stands there",
+        "clawback": "no entry says it: credits that are given back go where it says",
+        "created_at": "only shown",
+        "updated_at": "only shown",
     },
 }
 """Fields of which `verify` finds no, or not every, change; and why, or what comes of it."""
@@ -607,15 +680,23 @@ def _that_matter(row: Any, name: str, values: list[Any]) -> list[Any]:
     if isinstance(row, Hold) and name == "open":
         return [1 - row.open]
     if isinstance(row, Hold) and name == "taken":
-        return ["[]", *other_json_sums(row.taken)]
+        return [*UNREADABLE, "[]", *other_takes(row.taken)]
     return values
 
 
-def other_json_sums(taken: str) -> Iterator[str]:
+UNREADABLE = ["", "x", "{}", "null", "[1]", '[["a"]]', '[["a",1.5]]']
+
+
+def other_takes(taken: str) -> Iterator[str]:
     content = json.loads(taken)
-    for number in range(len(content)):
+    for number, (lot_id, credits) in enumerate(content):
         for change in (1, -1, 1_000):
             yield compact(shifted(content, {(number, 1): change}))
+        yield compact([*content, [lot_id, 1], [lot_id, -2]])
+        for other in ("payment:pi_0", "payment:pi_1", "grant:bob repays", "grant:other"):
+            if other != lot_id:
+                yield compact([*content[:number], [other, credits], *content[number + 1 :]])
+                yield compact([*content, [other, -1], [lot_id, 1]])
 
 
 @pytest.mark.parametrize("kind", list(NOT_RECOMPUTED), ids=lambda kind: str(kind.TABLE))
@@ -631,12 +712,12 @@ def test_a_changed_field_in_the_database_is_found_unless_it_is_known_not_to_be(
             old = getattr(row, name)
             new: Any = 1 - old if name == "open" else old + 7 if isinstance(old, int) else None
             if new is None:
-                new = "[]" if name == "taken" else f"{old}x"
+                new = {"taken": "[]", "expires_seconds": 7}.get(name, f"{old}x")
             intruder.change(row, **{name: new})
             if system.verify().ok:
                 missed.add(name)
             intruder.change(msgspec.structs.replace(row, **{name: new}), **{name: old})
-    assert missed <= set(NOT_RECOMPUTED[kind])
+    assert missed == set(NOT_RECOMPUTED[kind])
     assert system.verify().ok
 
 
@@ -671,6 +752,87 @@ def test_a_lot_or_a_hold_given_to_another_user_is_found(
     assert system.verify().ok
 
 
+@pytest.mark.parametrize("taken", UNREADABLE)
+def test_a_hold_that_cannot_be_read_is_a_problem_and_no_crash(
+    place: tuple[cp.System, Intruder], taken: str
+) -> None:
+    system, intruder = place
+    hold = next(hold for hold in intruder.rows(Hold) if hold.open)
+    intruder.change(hold, taken=taken)
+    assert accused(system.verify()) == {hold.user_id}
+
+
+def test_a_hold_that_names_another_lot_is_found(place: tuple[cp.System, Intruder]) -> None:
+    system, intruder = place
+    hold = next(hold for hold in intruder.rows(Hold) if hold.open)
+    intruder.change(hold, taken=compact([["grant:other", hold.credits]]))
+    assert accused(system.verify()) == {hold.user_id}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"locked": 1},
+        {"priority": -100},
+        {"expires_at": "2030-01-01T00:00:00.000000Z"},
+        {"expiries": 9},
+    ],
+    ids=lambda change: str(next(iter(change))),
+)
+def test_a_lot_that_lives_on_is_locked_or_goes_first_is_found(
+    place: tuple[cp.System, Intruder], change: Json
+) -> None:
+    system, intruder = place
+    lot = next(lot for lot in intruder.rows(Lot) if lot.lot_id == "grant:bob repays")
+    assert lot.open
+    intruder.change(lot, **change)
+    assert accused(system.verify()) == {"bob"}
+
+
+def test_a_lock_on_a_lot_that_has_nothing_is_found(place: tuple[cp.System, Intruder]) -> None:
+    """What comes back into it would be frozen for ever, or set free while a dispute is open."""
+    system, intruder = place
+    empty = [lot for lot in intruder.rows(Lot) if not (lot.available or lot.frozen)]
+    assert {lot.source for lot in empty} == {"purchase", "grant", "correction"}
+    for lot in empty:
+        intruder.change(lot, locked=1)
+        problems = system.verify().problems
+        assert {(problem.user_id, lot.lot_id in problem.message) for problem in problems} == {
+            (lot.user_id, True)
+        }
+        intruder.change(msgspec.structs.replace(lot, locked=1), locked=0)
+    assert system.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("credited", 0), ("credited", 101), ("refunded_credits", 0), ("disputed_credits", 100),
+     ("reversals", 0), ("received_minor", 1), ("currency", "jpy"), ("locked", 1)],
+)  # fmt: skip
+def test_a_payment_that_says_anything_else_than_its_entries_is_named(
+    place: tuple[cp.System, Intruder], name: str, value: int | str
+) -> None:
+    """It would be credited or taken back once more, at another share, or not at all."""
+    system, intruder = place
+    paid = next(row for row in intruder.rows(Payment) if row.payment_intent_id == "pi_0")
+    intruder.change(paid, **{name: value})
+    assert [(problem.user_id, problem.message) for problem in system.verify().problems] == [
+        ("ada", "the record of payment:pi_0 is not what its entries say")
+    ]
+
+
+def test_a_payment_given_to_another_user_is_missed_by_its_own(
+    place: tuple[cp.System, Intruder],
+) -> None:
+    system, intruder = place
+    for user, others in (("bob", {"bob"}), ("nobody", {"nobody"})):
+        paid = next(row for row in intruder.rows(Payment) if row.payment_intent_id == "pi_0")
+        intruder.change(paid, user_id=user)
+        assert accused(system.verify()) == {"ada", *others}
+        intruder.change(msgspec.structs.replace(paid, user_id=user), user_id="ada")
+    assert system.verify().ok
+
+
 # -- who recomputes everything, and seals -----------------------------------------------------
 
 HALF = BEGIN + timedelta(days=1)
@@ -683,6 +845,9 @@ def rewrite(intruder: Intruder, user: str, edit: Callable[[list[Entry]], list[En
     chain: list[Entry] = []
     held, head = [0, 0, 0, 0], ""
     states: dict[str, list[int]] = {}
+    lots = [lot for lot in intruder.rows(Lot) if lot.user_id == user]
+    terms = {lot.lot_id: (lot.expires_at, lot.priority) for lot in lots}
+    default = (lots[0].expires_at, lots[0].priority)
     for number, entry in enumerate(edit(before), 1):
         legs = ledger.legs_of(entry)
         own = [legs.get(f"{name}:{user}", 0) for name in ("wallet", "held", "frozen", "debt")]
@@ -690,13 +855,23 @@ def rewrite(intruder: Intruder, user: str, edit: Callable[[list[Entry]], list[En
         held = [a + b for a, b in zip(held, own, strict=True)]
         fields: Json = dict(zip(("balance_after", "held_after", "frozen_after", "debt_after"),
                                 held, strict=True))  # fmt: skip
+        if entry.kind == "grant":
+            fields["fingerprint"] = ledger.fingerprint(
+                user,
+                -legs["promotions"],
+                entry.reason,
+                *terms.get(entry.cause, default),
+                entry.actor,
+            )
         forged = msgspec.structs.replace(
             entry, sequence=number, credits=own[0], previous_hash=head, **fields
         )
         head = ledger.chain_hash(forged)
         chain.append(msgspec.structs.replace(forged, hash=head))
+        if entry.kind in {"grant", "payment"}:
+            states.setdefault(entry.cause, [0, 0, 0, 0, 0])
         for change in ledger.lots_of(entry):
-            state = states.setdefault(change.lot_id, [0, 0, 0, 0])
+            state = states.setdefault(change.lot_id, [0, 0, 0, 0, 0])
             states[change.lot_id] = [a + b for a, b in zip(state, change[1:], strict=True)]
     for entry in before:
         intruder.remove(entry)
@@ -721,15 +896,17 @@ def _rewrite_lots(
     templates = [lot for lot in intruder.rows(Lot) if lot.user_id == user]
     for lot in templates:
         intruder.remove(lot)
-    for lot_id, (available, held, frozen, expired) in states.items():
+    for lot_id, (available, held, frozen, expired, written_off) in states.items():
         entry = opened[lot_id]
-        contra = "purchases" if entry.kind == "payment" else "promotions"
+        legs = ledger.legs_of(entry)
         template = next((lot for lot in templates if lot.lot_id == lot_id), templates[0])
+        expiries = [other for other in chain if other.kind == "expiry" and lot_id in other.lots]
         intruder.insert(
             msgspec.structs.replace(
                 template, lot_id=lot_id, sequence=entry.sequence,
-                credits=-ledger.legs_of(entry)[contra], open=int(available > 0),
-                available=available, held=held, frozen=frozen, expired=expired,
+                credits=-legs.get("purchases", legs.get("promotions", -template.credits)),
+                open=int(available > 0), available=available, held=held, frozen=frozen,
+                expired=expired, written_off=written_off, expiries=len(expiries),
             )
         )  # fmt: skip
 
@@ -764,7 +941,7 @@ def put_in(entries: list[Entry]) -> list[Entry]:
         cause="grant:forged",
         transaction_id=ledger.transaction_id("grant:forged"),
         legs=compact({"promotions": -7, f"wallet:{user}": 7}),
-        lots='[["grant:forged",7,0,0,0]]',
+        lots='[["grant:forged",7,0,0,0,0]]',
     )
     return [entries[0], forged, *entries[1:]]
 
@@ -860,7 +1037,7 @@ def test_a_seal_is_not_touched_by_what_is_posted_later(place: tuple[cp.System, I
     assert half.entries < whole.entries == system.verify().entries
     assert whole.wallets == len(USERS)
     for user in (*USERS, "new"):
-        system.wallets.grant(user, 100, key=f"{user} later", reason="later")
+        system.wallets.grant(user, 1_000, key=f"{user} later", reason="later")
         system.wallets.spend(user, 1, key=f"{user} later")
     assert system.check_seal(half).ok
     assert system.check_seal(whole).ok
@@ -927,50 +1104,6 @@ def test_what_may_still_change_cannot_be_sealed(place: tuple[cp.System, Intruder
         system.seal(through=datetime(2024, 1, 1))  # noqa: DTZ001 - that is the point
 
 
-# -- what does not hold yet -------------------------------------------------------------------
-
-
-@pytest.mark.xfail(strict=True, raises=msgspec.MsgspecError, reason="verify raises instead")
-@pytest.mark.parametrize("taken", ["", "x", "{}", "null", "[1]", '[["a"]]', '[["a",1.5]]'])
-def test_a_hold_that_cannot_be_read_is_a_problem_and_no_crash(
-    place: tuple[cp.System, Intruder], taken: str
-) -> None:
-    system, intruder = place
-    hold = next(hold for hold in intruder.rows(Hold) if hold.open)
-    intruder.change(hold, taken=taken)
-    assert accused(system.verify()) == {hold.user_id}
-
-
-@pytest.mark.xfail(strict=True, reason="what a hold took is only summed, not held against its lots")
-def test_a_hold_that_names_another_lot_is_found(place: tuple[cp.System, Intruder]) -> None:
-    system, intruder = place
-    hold = next(hold for hold in intruder.rows(Hold) if hold.open)
-    intruder.change(hold, taken=compact([["grant:other", hold.credits]]))
-    assert accused(system.verify()) == {hold.user_id}
-
-
-@pytest.mark.xfail(strict=True, reason="nothing is held against a lot's lock, expiry or priority")
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"locked": 1},
-        {"priority": -100},
-        {"expires_at": "2030-01-01T00:00:00.000000Z"},
-        {"expiries": 9},
-    ],
-    ids=lambda change: str(next(iter(change))),
-)
-def test_a_lot_that_lives_on_is_locked_or_goes_first_is_found(
-    place: tuple[cp.System, Intruder], change: Json
-) -> None:
-    system, intruder = place
-    lot = next(lot for lot in intruder.rows(Lot) if lot.lot_id == "grant:bob repays")
-    assert lot.open
-    intruder.change(lot, **change)
-    assert accused(system.verify()) == {"bob"}
-
-
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="compare_digest wants ASCII")
 def test_a_seal_with_a_strange_digest_does_not_match(place: tuple[cp.System, Intruder]) -> None:
     system, _ = place
     content = json.loads(system.seal(through=HALF).to_json())

@@ -182,6 +182,31 @@ def test_users_of_any_script_have_wallets_of_their_own(shop: Shop, user_id: str)
     assert shop.system.verify().ok
 
 
+# -- holds ------------------------------------------------------------------------------------
+
+
+def test_a_hold_that_has_lapsed_is_shown_as_lapsed_to_whoever_asks_for_it_again(
+    shop: Shop, wallets: cp.Wallets
+) -> None:
+    wallets.grant("ada", 10, key="k", reason="r")
+    first = wallets.hold("ada", 7, key="h", ttl=60)
+    assert [wallets.get_hold("h").status, wallets.hold("ada", 7, key="h", ttl=60).status] == [
+        "held",
+        "held",
+    ]
+    shop.clock.turn(60)
+    # Nobody has posted the lapse, and yet nothing is held any more.
+    for again in (wallets.get_hold("h"), wallets.hold("ada", 7, key="h", ttl=60)):
+        assert (again.status, again.credits, again.lapses_at) == ("lapsed", 7, first.lapses_at)
+    assert len(wallets.history("ada")) == 2
+    assert wallets.balance("ada") == cp.Balance(available=10)
+    assert wallets.post_due("ada") == 1
+    assert wallets.get_hold("h").status == "lapsed"
+    with pytest.raises(cp.HoldEnded):
+        wallets.get_hold("h").capture()
+    assert shop.system.verify().ok
+
+
 # -- history ----------------------------------------------------------------------------------
 
 

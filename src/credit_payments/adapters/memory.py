@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from credit_payments.domain.decision import Range
-from credit_payments.domain.records import RECORDS, Key, Record, key_of
+from credit_payments.domain.records import NEVER, RECORDS, Key, Record, key_of
 from credit_payments.errors import StorageUnavailable
 from credit_payments.ports.storage import Reader, Transaction, WriteConflict
 
@@ -73,6 +73,11 @@ class MemoryStorage:
                 kind, where, order=order, after=after, limit=limit, descending=descending
             )
 
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        """See the port."""
+        with self._locked():
+            return self._rows.first(ranges)
+
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""
         with self._locked():
@@ -126,6 +131,17 @@ class _Rows:
             ]
         return rows[:limit]
 
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        return {asked: self._first(asked) for asked in ranges}
+
+    def _first(self, asked: Range) -> Sequence[Record]:
+        kind, group, equals, order, ending = asked.series
+        where = {str(kind.GROUP): group, **dict(equals)}
+        rows = [row for row in self._all(kind) if all(getattr(row, c) == where[c] for c in where)]
+        if ending is not None:
+            rows = [row for row in rows if getattr(row, ending) < NEVER]
+        return sorted(rows, key=_position(order))[: asked.limit]
+
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         yield from sorted(self._all(kind), key=_position(order))
 
@@ -149,12 +165,7 @@ class _MemoryTransaction:
         return found
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        found = {}
-        for asked in ranges:
-            kind, group, equals, order = asked.series
-            where = {str(kind.GROUP): group, **dict(equals)}
-            found[asked] = self._committed.page(kind, where, order=order, limit=asked.limit)
-        return found
+        return self._committed.first(ranges)
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         for record in inserts:

@@ -106,6 +106,11 @@ class SqliteStorage:
                 kind, where, order=order, after=after, limit=limit, descending=descending
             )
 
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        """See the port."""
+        with _translated(), self._connections.reader() as connection:
+            return _Rows(connection).first(ranges)
+
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""
         with _translated(), self._connections.reader() as connection:
@@ -142,6 +147,20 @@ class _Rows:
         values = (*where.values(), *(after or ()), limit)
         return [kind(*row) for row in self._connection.execute(statement, values)]
 
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        alike: dict[tuple[object, ...], list[Range]] = {}
+        for asked in ranges:
+            alike.setdefault((asked.series._replace(group=""), asked.limit), []).append(asked)
+        found: dict[Range, Sequence[Record]] = {}
+        for some in alike.values():
+            kind, _, equals, order, ending = some[0].series
+            statement = schema.select_first(kind, tuple(name for name, _ in equals), order, ending)
+            groups = msgspec.json.encode([asked.series.group for asked in some]).decode()
+            values = (*(value for _, value in equals), some[0].limit, groups)
+            (rows,) = self._connection.execute(statement, values).fetchone()
+            found.update(zip(some, _series_decoder(kind).decode(rows), strict=True))
+        return found
+
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         for row in self._connection.execute(schema.select_all(kind, tuple(order))):
             yield kind(*row)
@@ -167,20 +186,10 @@ class _SqliteTransaction:
         return found
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        alike: dict[tuple[object, ...], list[Range]] = {}
-        for asked in ranges:
-            kind, _, equals, order = asked.series
-            alike.setdefault((kind, equals, order, asked.limit), []).append(asked)
-        found: dict[Range, Sequence[Record]] = {}
-        for some in alike.values():
-            kind, _, equals, order = some[0].series
-            statement = schema.select_first(kind, tuple(name for name, _ in equals), order)
-            groups = msgspec.json.encode([asked.series.group for asked in some]).decode()
-            values = (*(value for _, value in equals), some[0].limit, groups)
-            (rows,) = self._connection.execute(statement, values).fetchone()
-            found.update(zip(some, _series_decoder(kind).decode(rows), strict=True))
-            if kind in _INDEXED:
-                self._loaded.update((key_of(row), row) for asked in some for row in found[asked])
+        found = _Rows(self._connection).first(ranges)
+        for asked, rows in found.items():
+            if asked.series.kind in _INDEXED:
+                self._loaded.update((key_of(row), row) for row in rows)
         return found
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:

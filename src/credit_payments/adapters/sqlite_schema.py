@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 import msgspec
 
-from credit_payments.domain.records import RECORDS, Record
+from credit_payments.domain.records import NEVER, RECORDS, Record
 from credit_payments.errors import ConfigurationError
 
 VERSION = 1
@@ -59,7 +59,17 @@ def _create_statements(kind: type[Record]) -> list[str]:
             f"ON {kind.TABLE} ({', '.join(group)})"
             for group in groups
         ]
+    statements += [
+        f"CREATE INDEX IF NOT EXISTS {kind.TABLE}_by_{'_'.join(group)} "
+        f"ON {kind.TABLE} ({', '.join(group)}) WHERE {_ends(kind, column)}"
+        for column, group in kind.SPARSE
+    ]
     return statements
+
+
+def _ends(kind: type[Record], column: str) -> str:
+    """As a literal, since SQLite uses a partial index only where it sees that it suffices."""
+    return f"{_known(kind, column)} < '{NEVER}'"
 
 
 def _column_type(hint: object) -> str:
@@ -95,9 +105,13 @@ def select_many(kind: type[Record]) -> str:
 
 
 @cache
-def select_first(kind: type[Record], equals: tuple[str, ...], order: tuple[str, ...]) -> str:
+def select_first(
+    kind: type[Record], equals: tuple[str, ...], order: tuple[str, ...], ending: str | None
+) -> str:
     """The first rows of the groups in a JSON array, as a JSON array of arrays of arrays."""
     conditions = "".join(f" AND {_known(kind, column)} = ?" for column in equals)
+    if ending is not None:
+        conditions += f" AND {_ends(kind, ending)}"
     return (
         f"SELECT json_group_array(json((SELECT json_group_array(json_array({_columns(kind)})) "  # noqa: S608
         f"FROM (SELECT * FROM {kind.TABLE} WHERE {kind.GROUP} = asked.value{conditions} "
@@ -144,7 +158,8 @@ def insert(kind: type[Record], rows: int) -> str:
 
 def unindexed(kind: type[Record]) -> tuple[str, ...]:
     """The mutable columns that no index holds."""
-    indexed = {column for columns in (*kind.INDEXES, *kind.UNIQUE) for column in columns}
+    groups = (*kind.INDEXES, *kind.UNIQUE, *(columns for _, columns in kind.SPARSE))
+    indexed = {column for columns in groups for column in columns}
     return tuple(name for name in kind.MUTABLE if name not in indexed)
 
 

@@ -11,8 +11,17 @@ import attrs
 import msgspec
 
 from credit_payments.domain import ledger, lots, payment
-from credit_payments.domain.ledger import Kind, LotChange
-from credit_payments.domain.records import Entry, Hold, Lot, Purchase, Record, Wallet
+from credit_payments.domain.ledger import Contra, Kind, LotChange
+from credit_payments.domain.records import (
+    NEVER,
+    Entry,
+    Hold,
+    Lot,
+    Payment,
+    Purchase,
+    Record,
+    Wallet,
+)
 
 PROBLEMS_MAX = 100
 """A report names the first problems; a broken ledger should not fill memory too."""
@@ -24,6 +33,7 @@ ORDERS: dict[type[Record], tuple[str, ...]] = {
     Hold: ("user_id", "hold_id"),
     Entry: ("user_id", "sequence"),
     Purchase: ("user_id", "sequence"),
+    Payment: ("user_id", "payment_intent_id"),
 }
 """In which order `verify` wants the rows: all of a user together, users in the same order."""
 
@@ -62,22 +72,20 @@ def verify(
     holds: Iterable[Hold],
     entries: Iterable[Entry],
     purchases: Iterable[Purchase] | None = None,
+    payments: Iterable[Payment] | None = None,
 ) -> VerificationReport:
     """Walk all rows together, user by user; each kind in its order of `ORDERS`.
 
-    The purchases are held against their entries where they are given.
+    The purchases and payments are held against their entries where they are given.
     """
     totals: dict[str, int] = {}
     problems: list[Problem] = []
     counts: dict[type[Record], int] = {Wallet: 0, Entry: 0}
     all_wallets, all_lots = _ByUser(wallets), _ByUser(lots)
     all_holds, all_entries = _ByUser(holds), _ByUser(entries)
-    all_purchases = _ByUser(purchases or ())
-    while users := {
-        rows.user
-        for rows in (all_wallets, all_lots, all_holds, all_entries, all_purchases)
-        if rows.user is not None
-    }:
+    all_purchases, all_payments = _ByUser(purchases or ()), _ByUser(payments or ())
+    every = (all_wallets, all_lots, all_holds, all_entries, all_purchases, all_payments)
+    while users := {rows.user for rows in every if rows.user is not None}:
         user = min(users)
         walk = _Walk(user, totals)
         for entry in all_entries.take(user):
@@ -85,9 +93,12 @@ def verify(
             problems += walk.step(entry)
         wallet = next(iter(list(all_wallets.take(user))), None)
         counts[Wallet] += wallet is not None
-        problems += walk.compare(wallet, list(all_lots.take(user)), list(all_holds.take(user)))
+        lot_rows = list(all_lots.take(user))
+        problems += walk.compare(wallet, lot_rows, list(all_holds.take(user)))
         if purchases is not None:
             problems += walk.compare_purchases(all_purchases.take(user))
+        if payments is not None:
+            problems += walk.compare_payments(all_payments.take(user), lot_rows)
         del problems[PROBLEMS_MAX:]
     if sum(totals.values()):
         problems.append(
@@ -129,7 +140,10 @@ class _Walk:
         self._wallet = Wallet(user_id)
         self._lots: dict[str, LotChange] = {}
         self._opened: dict[str, tuple[int, int]] = {}
-        self._sales: dict[str, str | None] = {}
+        self._entries: dict[str, Entry] = {}
+        self._held: dict[str, int] = {}
+        self._expiries: dict[str, int] = {}
+        self._reversed: dict[str, tuple[int, int, int]] = {}
 
     def step(self, entry: Entry) -> Iterator[Problem]:
         """Check one entry against those before it, then go on from what it says."""
@@ -160,6 +174,7 @@ class _Walk:
             (min(after) >= 0, "a balance is below zero"),
             (not (entry.debt_after and entry.balance_after), "it owes, and has credits available"),
             (_sums(changes) == [*own.values()][:3], "its lots do not sum up to its legs"),
+            (_agrees(legs, changes), "its lots do not agree with what expired or was written off"),
             (self._apply(entry, legs, changes), "a lot has less than nothing"),
         )
         for holds, message in checks:
@@ -176,7 +191,8 @@ class _Walk:
         """Check the rows of the wallet, its lots and its holds against its entries."""
         reached = self._wallet
         if wallet is None:
-            yield self._problem("rows without a wallet")
+            if reached.updated_at or lot_rows or holds:  # who has paid nothing yet needs none
+                yield self._problem("rows without a wallet")
             return
         if not reached.entries:
             yield self._problem("a wallet without entries")
@@ -193,38 +209,110 @@ class _Walk:
         due += [hold.lapses_at for hold in holds if hold.open]
         if due and min(due) < wallet.due_at:
             yield self._problem("something is due before the wallet looks for it")
+        yield from self._hold_takes(holds)
         yield from self._compare_lots(lot_rows)
         if sum(hold.credits for hold in holds if hold.open) != wallet.held:
             yield self._problem("the open holds do not sum to what the wallet holds")
-        for hold in holds:
-            if hold.open and sum(t.credits for t in lots.read(hold.taken)) != hold.credits:
-                yield self._problem(f"the hold {hold.hold_id} took another number of credits")
 
     def compare_purchases(self, purchases: Iterable[Purchase]) -> Iterator[Problem]:
         """Check the sales that are listed against those that were posted."""
+        sales = {cause for cause, entry in self._entries.items() if entry.kind == Kind.PAYMENT}
         for sale in purchases:
             cause = payment.cause(sale.payment_intent_id)
-            paid = payment.what_was_paid(sale.amount_minor, sale.currency)
+            entry = self._entries.get(cause)
+            terms = payment.Terms.read(entry.metadata) if entry else None
+            sales.discard(cause)
             if (
-                self._sales.pop(cause, "") != paid
+                terms is None
+                or (terms.amount_minor, terms.currency) != (sale.amount_minor, sale.currency)
                 or self._opened.get(cause) != (sale.sequence, sale.credits_purchased)
                 or sale.transaction_id != ledger.transaction_id(cause)
             ):
                 yield self._problem(f"the purchase of {cause} is not what its entry says")
-        for cause in self._sales:
+        for cause in sorted(sales):
             yield self._problem(f"the purchase of {cause} is missing")
+
+    def compare_payments(
+        self, payments: Iterable[Payment], lot_rows: list[Lot]
+    ) -> Iterator[Problem]:
+        """Check what was credited, taken back and locked for payments against their entries."""
+        missing = {cause for cause, entry in self._entries.items() if entry.kind == Kind.PAYMENT}
+        locks = {lot.lot_id: lot.locked for lot in lot_rows if lot.locked}
+        for row in payments:
+            cause = payment.cause(row.payment_intent_id)
+            entry = self._entries.get(cause)
+            terms = payment.Terms.read(entry.metadata) if entry else None
+            posted = (
+                self._opened.get(cause, (0, 0))[1],
+                *self._reversed.get(cause, (0, 0, 0)),
+                locks.pop(cause, 0),
+            )
+            if posted != (
+                row.credited, row.refunded_credits, row.disputed_credits, row.reversals, row.locked
+            ) or (
+                terms and (terms.amount_minor, terms.currency) != (row.received_minor, row.currency)
+            ):  # fmt: skip
+                yield self._problem(f"the record of {cause} is not what its entries say")
+            missing.discard(cause)
+        for cause in sorted(missing):
+            yield self._problem(f"the record of {cause} is missing")
+        for lot_id in locks:
+            yield self._problem(f"the lot {lot_id} is locked, and no payment says so")
 
     def _compare_lots(self, rows: list[Lot]) -> Iterator[Problem]:
         for row in rows:
-            has = LotChange(row.lot_id, row.available, row.held, row.frozen, row.expired)
-            if has != self._lots.pop(row.lot_id, LotChange(row.lot_id)):
-                yield self._problem(f"the lot {row.lot_id} is not what the entries sum to")
-            if (row.sequence, row.credits) != self._opened.get(row.lot_id):
-                yield self._problem(f"the lot {row.lot_id} is not what its entry opened")
-            if row.open != (row.available > 0):
-                yield self._problem(f"the lot {row.lot_id} is open and has nothing, or the reverse")
-        for lot_id in self._lots:
+            has = LotChange(
+                row.lot_id, row.available, row.held, row.frozen, row.expired, row.written_off
+            )
+            checks = (
+                (has == self._lots.pop(row.lot_id, LotChange(row.lot_id)), "what entries sum to"),
+                (row.held == self._held.pop(row.lot_id, 0), "what the open holds took of it"),
+                (
+                    (row.sequence, row.credits) == self._opened.get(row.lot_id)
+                    and self._is_on_its_terms(row),
+                    "what its entry opened",
+                ),
+                (
+                    row.open == (row.available > 0)
+                    and not (row.frozen if not row.locked else row.available),
+                    "in the state that its credits are in",
+                ),
+                (
+                    row.expiries == self._expiries.get(row.lot_id, 0),
+                    "as often expired as was posted",
+                ),
+            )
+            for holds, what in checks:
+                if not holds:
+                    yield self._problem(f"the lot {row.lot_id} is not {what}")
+        for lot_id in {*self._lots, *self._held}:
             yield self._problem(f"the lot {lot_id} is missing")
+
+    def _is_on_its_terms(self, lot: Lot) -> bool:
+        """Whether expiry and priority are those that the entry's hash covers."""
+        entry = self._entries.get(lot.lot_id)
+        if entry is None or entry.kind not in _OPENS:
+            return (lot.expires_at, lot.priority) == (NEVER, 0)  # of a correction
+        if entry.kind == Kind.PAYMENT:
+            terms = payment.Terms.read(entry.metadata)
+            return terms is not None and (terms.expires_at, 0) == (lot.expires_at, lot.priority)
+        return entry.fingerprint == ledger.fingerprint(
+            lot.user_id, lot.credits, entry.reason, lot.expires_at, lot.priority, entry.actor
+        )
+
+    def _hold_takes(self, holds: list[Hold]) -> Iterator[Problem]:
+        """Check what the open holds took, and sum it by lot."""
+        for hold in holds:
+            if not hold.open:
+                continue
+            try:
+                takes = lots.read(hold.taken)
+            except msgspec.MsgspecError:
+                takes = []
+            if sum(take.credits for take in takes) != hold.credits:
+                yield self._problem(f"the hold {hold.hold_id} took another number of credits")
+            for lot_id, credits in takes:
+                self._held[lot_id] = self._held.get(lot_id, 0) + credits
 
     def _apply(self, entry: Entry, legs: dict[str, int], changes: list[LotChange]) -> bool:
         """Let the lots follow an entry; whether none has less than nothing."""
@@ -237,8 +325,16 @@ class _Walk:
         if entry.kind in _OPENS:
             self._lots.setdefault(entry.cause, LotChange(entry.cause))
             self._opened[entry.cause] = (entry.sequence, -legs.get(_OPENS[entry.kind], 0))
-            if entry.kind == Kind.PAYMENT:
-                self._sales[entry.cause] = entry.metadata
+            self._entries[entry.cause] = entry
+        elif entry.kind == Kind.REVERSAL:  # reversal:pi_…:number
+            cause = payment.cause(entry.cause.partition(":")[2].partition(":")[0])
+            refunded, disputed, times = self._reversed.get(cause, (0, 0, 0))
+            refunded += legs.get(Contra.REFUNDS, 0)
+            disputed += legs.get(Contra.DISPUTES, 0)
+            self._reversed[cause] = (refunded, disputed, times + 1)
+        elif entry.kind == Kind.EXPIRY:
+            for change in changes:
+                self._expiries[change.lot_id] = self._expiries.get(change.lot_id, 0) + 1
         elif entry.kind == Kind.UNDO:
             opened = next((c.net for c in changes if c.lot_id == entry.cause), None)
             if opened is not None:
@@ -250,8 +346,8 @@ class _Walk:
 
 
 _OPENS: dict[str, str] = {
-    Kind.PAYMENT: ledger.Contra.PURCHASES,
-    Kind.GRANT: ledger.Contra.PROMOTIONS,
+    Kind.PAYMENT: Contra.PURCHASES,
+    Kind.GRANT: Contra.PROMOTIONS,
 }
 """Kinds of entries that open a lot, and the account that the credits come from."""
 
@@ -271,9 +367,17 @@ def _sums(changes: list[LotChange]) -> list[int]:
     ]
 
 
+def _agrees(legs: dict[str, int], changes: list[LotChange]) -> bool:
+    expired = sum(change.expired for change in changes)
+    written_off = sum(change.written_off for change in changes)
+    return expired == legs.get(Contra.EXPIRED, 0) and written_off == -legs.get(
+        Contra.WRITTEN_OFF, 0
+    )
+
+
 def _amounts(wallet: Wallet) -> tuple[int, int, int, int]:
     return wallet.available, wallet.held, wallet.frozen, wallet.debt
 
 
 def _suspended(entry: Entry, before: Wallet) -> int:
-    return {"suspend": 1, "resume": 0}.get(entry.kind, before.suspended)
+    return {"suspend": 1, "freeze": 1, "resume": 0}.get(entry.kind, before.suspended)

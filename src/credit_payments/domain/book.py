@@ -20,18 +20,15 @@ from credit_payments.domain.decision import Ask, NotLoaded, View
 from credit_payments.domain.ledger import Contra, Draft, Effect, Kind
 from credit_payments.domain.lots import Source, Take
 from credit_payments.domain.records import CREDITS_MAX, NEVER, Entry, Hold, Lot, Record, Wallet
-from credit_payments.errors import InsufficientCredits, InvalidRequest, WalletSuspended
+from credit_payments.errors import Conflict, InsufficientCredits, InvalidRequest, WalletSuspended
 
 _replace = msgspec.structs.replace
 
 
 def needs_due(view: View, user_id: str) -> Iterator[Ask]:
     """What must be loaded to post what is due in a wallet that is loaded itself."""
-    wallet = view.get(Wallet, user_id)
-    if wallet is None:
-        return
-    now = _instant(wallet, view.now)
-    if wallet.due_at > now:
+    wallet, now = view.get(Wallet, user_id), view.now
+    if wallet is None or wallet.due_at > now:
         return
     lapsing = lots.to_lapse(user_id)
     yield from view.until(lapsing, lambda holds: holds[-1].lapses_at > now)
@@ -62,7 +59,7 @@ class Book:
     Args:
         view: the loaded rows: the wallet, and what the functions `needs_…` name.
         user_id: whose wallet.
-        now: the instant; if the wallet's last entry was later, by another clock, that one.
+        now: the instant.
     """
 
     __slots__ = ("_before", "_entries", "_holds", "_lots", "_view", "now", "wallet")
@@ -71,7 +68,7 @@ class Book:
         self._view = view
         self._before = view.get(Wallet, user_id)
         self.wallet = self._before or Wallet(user_id)
-        self.now = _instant(self.wallet, now)
+        self.now = now
         self._lots: dict[str, Lot] = {}
         self._holds: dict[str, Hold] = {}
         self._entries: list[Entry] = []
@@ -107,12 +104,20 @@ class Book:
         self._open_lot(effect.cause, source, priority, expires_at, credits)
         draft = Draft()
         draft.leg(contra, -credits)
-        self.give(draft, [Take(effect.cause, credits)], credits)
+        draft.debt = -min(self.wallet.debt, credits)
+        draft.move(effect.cause, available=credits + draft.debt)
+        self._is_due_by(expires_at)
         return self.post(effect, draft)
 
     def undo(self, effect: Effect, undone: Entry) -> Entry:
-        """Give back what an entry used: to the lots that it came from, once a debt is repaid."""
+        """Give back what an entry used: to the lots that it came from, once a debt is repaid.
+
+        Raises:
+            Conflict: the wallet would hold more than `CREDITS_MAX`.
+        """
         used = ledger.legs_of(undone)[Contra.USAGE]
+        if not ledger.fits(self.wallet, used):
+            raise Conflict(f"A wallet holds at most {CREDITS_MAX} credits.")
         takes = [Take(c.lot_id, -c.net) for c in ledger.lots_of(undone) if c.net < 0]
         draft = Draft()
         draft.leg(Contra.USAGE, -used)
@@ -157,6 +162,9 @@ class Book:
 
         An overage is taken from what is available. What is missing then is not used, or becomes
         debt, as the hold's `overage` says.
+
+        Raises:
+            Conflict: the wallet would owe more than `CREDITS_MAX`.
         """
         takes = lots.read(hold.taken) if hold.open else []
         held = hold.credits if hold.open else 0
@@ -167,11 +175,15 @@ class Book:
             draft.move(lot_id, held=-share)
         self.give(draft, rest, held - within)
         short = 0
-        if credits > within:
+        if self.wallet.suspended and hold.overage == "take":
+            short = credits - within  # nothing may be spent now; a debt would be worse than that
+        elif credits > within:
             more, short = lots.take(self.front(), credits - within)
             for lot_id, share in more:
                 draft.move(lot_id, available=-share)
         if hold.overage == "debt":
+            if self.wallet.debt + short > CREDITS_MAX:
+                raise Conflict(f"A wallet owes at most {CREDITS_MAX} credits.")
             draft.debt += short
             short = 0
         draft.leg(Contra.USAGE, credits - short)
@@ -222,7 +234,8 @@ class Book:
     def give(self, draft: Draft, takes: Iterable[Take], credits: int) -> int:
         """Let credits go to lots, in order, once a debt is repaid; what they could not take.
 
-        A lot that a dispute has locked gets them frozen.
+        A lot that a dispute has locked gets them frozen. One of which something was written off
+        gets that much less: it was to be taken back, and was missing then.
         """
         repaid = min(self.wallet.debt + draft.debt, credits)
         draft.debt -= repaid
@@ -232,12 +245,27 @@ class Book:
             if share:
                 left -= share
                 lot = self.lot(lot_id)
+                share -= self.take_up(draft, lot_id, share)
                 if lot.locked:
                     draft.move(lot_id, frozen=share)
                 else:
                     draft.move(lot_id, available=share)
                     self._is_due_by(lot.expires_at)
         return left
+
+    def write_off(self, draft: Draft, lot_id: str, credits: int) -> None:
+        """Forgive what was to be taken back from a lot and is missing."""
+        draft.move(lot_id, written_off=credits)
+        draft.leg(Contra.WRITTEN_OFF, -credits)
+
+    def take_up(self, draft: Draft, lot_id: str, credits: int) -> int:
+        """Undo as much of a lot's write-off, and say how much that was."""
+        written_off = self.lot(lot_id).written_off
+        if not written_off:
+            return 0
+        share = min(credits, written_off + min(0, draft.of(lot_id).written_off))
+        self.write_off(draft, lot_id, -share)
+        return share
 
     def lock(self, lot_id: str, *, locked: bool) -> None:
         """Have what comes back into a lot frozen from now on, or no longer."""
@@ -248,10 +276,12 @@ class Book:
     def post(self, effect: Effect, draft: Draft) -> Entry:
         """Write the entry, and let the lots and the wallet follow."""
         before = self.wallet
-        entry, changes = ledger.post(before, effect, draft, self.now)
+        # An entry is never older than the one before it, whatever the clocks of two machines say.
+        at = max(self.now, before.updated_at)
+        entry, changes = ledger.post(before, effect, draft, at)
         self.wallet = Wallet(
             before.user_id, entry.balance_after, entry.held_after, entry.frozen_after,
-            entry.debt_after, before.suspended, entry.sequence, entry.hash, before.due_at, self.now,
+            entry.debt_after, before.suspended, entry.sequence, entry.hash, before.due_at, at,
         )  # fmt: skip
         self._entries.append(entry)
         for change in changes:
@@ -268,7 +298,7 @@ class Book:
     ) -> None:
         self._lots[lot_id] = Lot(
             lot_id, self.wallet.user_id, source.value, self.wallet.entries + 1, priority,
-            expires_at, credits, 0, 0, 0, 0, 0, 0, 0, self.now,
+            expires_at, credits, 0, 0, 0, 0, 0, 0, 0, 0, self.now,
         )  # fmt: skip
 
     def _take(self, credits: int) -> list[Take]:
@@ -323,14 +353,10 @@ class Book:
 
     def _expire(self, lot: Lot) -> None:
         times = lot.expiries + 1
-        cause = f"{Kind.EXPIRY}:{lot.lot_id}" + (f":{times}" if times > 1 else "")
+        # The number comes first: a key may end in one, and no lot's name begins with one.
+        cause = f"{Kind.EXPIRY}:{f'{times}:' if times > 1 else ''}{lot.lot_id}"
         self._lots[lot.lot_id] = _replace(lot, expiries=times)
         draft = Draft()
         draft.leg(Contra.EXPIRED, lot.available)
         draft.move(lot.lot_id, available=-lot.available, expired=lot.available)
         self.post(Effect(kind=Kind.EXPIRY, cause=cause), draft)
-
-
-def _instant(wallet: Wallet, now: str) -> str:
-    """Time does not run backwards in a wallet, whatever the clocks of two machines say."""
-    return max(now, wallet.updated_at)

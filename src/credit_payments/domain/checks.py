@@ -13,6 +13,7 @@ from credit_payments.domain.records import CREDITS_MAX, NEVER
 from credit_payments.errors import InvalidRequest
 
 METADATA_BYTES_MAX = 4_096
+TTL_SECONDS_MIN = 0.001
 TTL_SECONDS_MAX = 30 * 24 * 3600
 """A hold is for work that runs. What waits longer is a purchase."""
 
@@ -73,8 +74,10 @@ def ttl(value: object) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidRequest("ttl must be seconds or a timedelta", param="ttl")
-    if not 0 < seconds <= TTL_SECONDS_MAX:
-        raise InvalidRequest(f"ttl must be from 0 to {TTL_SECONDS_MAX} seconds", param="ttl")
+    if not TTL_SECONDS_MIN <= seconds <= TTL_SECONDS_MAX:
+        raise InvalidRequest(
+            f"ttl must be from {TTL_SECONDS_MIN} to {TTL_SECONDS_MAX} seconds", param="ttl"
+        )
     return float(seconds)
 
 

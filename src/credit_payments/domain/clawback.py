@@ -1,9 +1,9 @@
 """Taking back what a payment brought, and giving it back: from the facts to the postings.
 
 What was taken from where is kept as a stack. More is pushed on it: what the payment's own lot
-still has, then what of it expired unused (which nobody misses), then other lots, and what is
-missing then becomes a debt or is written off, as the policy says. Giving back pops it, so that
-taking 70 and giving back 40 leaves what taking 30 would have.
+still has, then what of it expired unused (which nobody misses), then other lots. What is missing
+then becomes a debt or is written off, as the policy says. Giving back begins with what was missing
+and then pops the stack, so that taking 70 and giving back 40 leaves what taking 30 would have.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from credit_payments.domain.book import Book
 from credit_payments.domain.ledger import Contra, Draft, Effect, Kind
 from credit_payments.domain.lots import Take
 from credit_payments.domain.records import Lot, Payment
+from credit_payments.domain.reversal import Due
 
-DEBT, EXPIRED, WRITTEN_OFF = "debt", "expired", "written_off"
-"""Places on the stack that are no lots: a lot's name has a colon in it."""
+EXPIRED = "expired"
+"""A place on the stack that is no lot: a lot's name has a colon in it."""
 
 
 class Policy(StrEnum):
@@ -42,6 +43,36 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     dispute: Policy = Policy.DEBT
 
 
+class Clawback(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where what was taken back of a payment came from.
+
+    Attributes:
+        takes: the stack.
+        debt: how much was missing and became a debt (that may have been repaid since).
+        written_off: how much was missing and was forgiven.
+    """
+
+    takes: list[Take] = []
+    debt: int = 0
+    written_off: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> Clawback:
+        """What a payment's row holds."""
+        return _decoder.decode(text)
+
+    def write(self) -> str:
+        """As a payment's row keeps it."""
+        return msgspec.json.encode(self).decode()
+
+    def lots(self) -> Iterator[Take]:
+        """What was taken from lots."""
+        return (take for take in self.takes if take.lot_id != EXPIRED)
+
+
+_decoder = msgspec.json.Decoder(Clawback)
+
+
 def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
     """Post what the payment's facts ask for beyond what was posted; nothing where they agree."""
     due = reversal.due(
@@ -56,21 +87,17 @@ def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
     draft.leg(Contra.REFUNDS, refunded)
     draft.leg(Contra.DISPUTES, disputed)
     book.lock(lot_id, locked=due.locked)
-    stack = lots.read(paid.clawback)
-    policy = policies.dispute if disputed > 0 else policies.refund
-    if refunded + disputed > 0:
-        stack += _take(book, draft, lot_id, refunded + disputed, policy)
-    else:
-        stack = _give_back(book, draft, lot_id, -refunded - disputed, stack)
+    before = Clawback.read(paid.clawback)
+    after = _move(book, draft, lot_id, before, refunded + disputed, due, policies)
     _freeze(book, draft, book.lot(lot_id))
     reversals = paid.reversals
     if not draft.is_empty():
         reversals += 1
         cause = f"{Kind.REVERSAL}:{paid.payment_intent_id}:{reversals}"
-        owes = draft.debt > 0
         book.post(Effect(kind=Kind.REVERSAL, cause=cause), draft)
-        if owes and policy == Policy.FREEZE and not book.wallet.suspended:
-            stop = Effect(kind=Kind.SUSPEND, cause=f"{Kind.SUSPEND}:{cause}", reason="clawback")
+        known = Due(paid.refunded_credits, paid.disputed_credits, due.locked)
+        if _stops(after, due, policies) > _stops(before, known, policies):
+            stop = Effect(kind=Kind.FREEZE, cause=f"{Kind.FREEZE}:{cause}")
             book.suspend(stop, suspended=True)
     return msgspec.structs.replace(
         paid,
@@ -78,62 +105,124 @@ def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
         disputed_credits=due.disputed,
         locked=int(due.locked),
         reversals=reversals,
-        clawback=lots.write(stack),
+        clawback=after.write(),
         updated_at=book.now,
     )
 
 
-def _take(book: Book, draft: Draft, lot_id: str, credits: int, policy: Policy) -> list[Take]:
-    taken = []
+def _move(
+    book: Book,
+    draft: Draft,
+    lot_id: str,
+    before: Clawback,
+    credits: int,
+    due: Due,
+    policies: Policies,
+) -> Clawback:
+    """Take so many credits more, or (negative) give some back; where they are from after that."""
+    missing = before.debt + before.written_off
+    popped: list[Take] = []
+    if credits > 0:
+        pushed, short = _push(book, draft, lot_id, credits)
+        takes, missing = before.takes + pushed, missing + short
+    else:
+        # What was missing is given back first, and then what was taken last.
+        less = min(missing, -credits)
+        takes, popped = _popped(before.takes, -credits - less)
+        missing -= less
+    after = _part(takes, missing, due, policies)
+    if credits <= 0 and after.debt > before.debt:
+        after = _pay(book, draft, before, after)
+    _adjust(book, draft, lot_id, before, after)
+    for place, amount in popped:
+        if place == EXPIRED:
+            draft.move(lot_id, expired=amount)
+            draft.leg(Contra.EXPIRED, amount)
+        else:
+            book.give(draft, [Take(place, amount)], amount)
+    return after
+
+
+def _push(book: Book, draft: Draft, lot_id: str, credits: int) -> tuple[list[Take], int]:
+    """Take from the payment's own lot, what of it has expired, and others; what is missing."""
+    pushed = []
     own = book.lot(lot_id)
     for state, there in (("available", own.available), ("frozen", own.frozen)):
         share = min(credits, there)
         credits -= share
         draft.move(lot_id, **{state: -share})
-        taken.append(Take(lot_id, share))
+        pushed.append(Take(lot_id, share))
     share = min(credits, own.expired)
     credits -= share
     draft.move(lot_id, expired=-share)
     draft.leg(Contra.EXPIRED, -share)
-    taken.append(Take(EXPIRED, share))
+    pushed.append(Take(EXPIRED, share))
     if credits:
         others, credits = lots.take(_others(book, lot_id), credits)
         for other_id, amount in others:
             draft.move(other_id, available=-amount)
-        taken += others
-    if policy == Policy.CLAMP:
-        draft.leg(Contra.WRITTEN_OFF, -credits)
-        taken.append(Take(WRITTEN_OFF, credits))
-    else:
-        draft.debt += credits
-        taken.append(Take(DEBT, credits))
-    return [take for take in taken if take.credits]
+        pushed += others
+    return [take for take in pushed if take.credits], credits
+
+
+def _popped(takes: list[Take], credits: int) -> tuple[list[Take], list[Take]]:
+    """Part the stack: what stays, and the last so many credits of it, last first."""
+    kept, last = lots.first_of(takes, sum(take.credits for take in takes) - credits)
+    return kept, last[::-1]
+
+
+def _pay(book: Book, draft: Draft, before: Clawback, after: Clawback) -> Clawback:
+    """A debt that comes from what was written off is paid at once with what is available."""
+    paid, short = lots.take(book.front(), after.debt - before.debt)
+    for lot_id, amount in paid:
+        draft.move(lot_id, available=-amount)
+    return Clawback(
+        takes=after.takes + paid, debt=before.debt + short, written_off=after.written_off
+    )
 
 
 def _others(book: Book, lot_id: str) -> Iterator[Lot]:
     return (lot for lot in book.front() if lot.lot_id != lot_id)
 
 
-def _give_back(
-    book: Book, draft: Draft, lot_id: str, credits: int, stack: list[Take]
-) -> list[Take]:
-    """Pop from the stack; what is left of it."""
-    left = list(stack)
-    while credits and left:
-        place, amount = left.pop()
-        share = min(amount, credits)
-        credits -= share
-        if amount > share:
-            left.append(Take(place, amount - share))
-        if place == EXPIRED:
-            draft.move(lot_id, expired=share)
-            draft.leg(Contra.EXPIRED, share)
-        elif place == WRITTEN_OFF:
-            draft.leg(Contra.WRITTEN_OFF, share)
-        else:
-            # A debt that was repaid since goes to the payment's own lot, from where it was missing.
-            book.give(draft, [Take(lot_id if place == DEBT else place, share)], share)
-    return left
+def _part(takes: list[Take], missing: int, due: Due, policies: Policies) -> Clawback:
+    """What is missing, by policy: refunds count as taken first, whichever was told of first."""
+    of_refunds, of_disputes = _shares(takes, missing, due)
+    written_off = (of_refunds if policies.refund == Policy.CLAMP else 0) + (
+        of_disputes if policies.dispute == Policy.CLAMP else 0
+    )
+    return Clawback(takes=takes, debt=missing - written_off, written_off=written_off)
+
+
+def _shares(takes: list[Take], missing: int, due: Due) -> tuple[int, int]:
+    taken = sum(take.credits for take in takes)
+    of_refunds = min(missing, max(0, due.refunded - taken))
+    return of_refunds, missing - of_refunds
+
+
+def _adjust(book: Book, draft: Draft, lot_id: str, before: Clawback, after: Clawback) -> None:
+    """Let debt and write-off follow.
+
+    A debt that was repaid since, and a write-off that came back, go to the payment's own lot, where
+    they were missing.
+    """
+    if after.debt > before.debt:
+        draft.debt += after.debt - before.debt
+    if after.written_off > before.written_off:
+        book.write_off(draft, lot_id, after.written_off - before.written_off)
+    given = max(0, before.debt - after.debt)
+    if after.written_off < before.written_off:
+        less = before.written_off - after.written_off
+        given += less - book.take_up(draft, lot_id, less)
+    book.give(draft, [Take(lot_id, given)], given)
+
+
+def _stops(clawback: Clawback, due: Due, policies: Policies) -> int:
+    """How much is missing for which the policy is to stop the wallet."""
+    of_refunds, of_disputes = _shares(clawback.takes, clawback.debt + clawback.written_off, due)
+    return (of_refunds if policies.refund == Policy.FREEZE else 0) + (
+        of_disputes if policies.dispute == Policy.FREEZE else 0
+    )
 
 
 def _freeze(book: Book, draft: Draft, lot: Lot) -> None:

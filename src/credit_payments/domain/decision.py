@@ -7,7 +7,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from credit_payments.domain.records import Key, Record, key_of
+from credit_payments.domain.records import NEVER, Key, Record, key_of
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
@@ -27,12 +27,16 @@ class NotLoaded(LookupError):
 
 
 class Series(NamedTuple):
-    """The rows of a kind's group (see `Record.GROUP`) whose columns equal, in an order."""
+    """The rows of a kind's group (see `Record.GROUP`) whose columns equal, in an order.
+
+    With `ending`, only those for which the instant in that column ever comes.
+    """
 
     kind: type[Record]
     group: str
     equals: tuple[tuple[str, str | int], ...]
     order: tuple[str, ...]
+    ending: str | None = None
 
 
 class Range(NamedTuple):
@@ -100,6 +104,8 @@ class View:
         position = _position(series.order)
         found = []
         for row in self._members(series, instead):
+            if series.ending is not None and getattr(row, series.ending) >= NEVER:
+                continue
             for name, value in series.equals:
                 if getattr(row, name) != value:
                     break
@@ -157,12 +163,16 @@ class View:
         rows = self._rows
         for record in changes:
             key = key_of(record)
-            if key in new or rows.get(key) is None:
+            if rows.get(key) is None:
                 new[key] = record
                 if key[0].GROUP is not None:
                     self.put(key, record)
-            else:
+            elif key not in new:
                 replaced[key] = record
+            elif key[0].MUTABLE:
+                new[key] = record
+            else:
+                raise AssertionError(f"two of {key[0].TABLE} are called {key[1]!r}")
             rows[key] = record
 
     def put_range(self, asked: Range, rows: Iterable[Record]) -> None:
@@ -179,18 +189,27 @@ class View:
 class Decision(Generic[A_co]):
     """The answer for the caller and the rows that are new or replaced."""
 
-    __slots__ = ("answer", "changes")
+    __slots__ = ("answer", "changes", "refusal")
 
-    def __init__(self, answer: A_co, changes: Iterable[Record] = ()) -> None:
+    def __init__(
+        self, answer: A_co, changes: Iterable[Record] = (), refusal: Exception | None = None
+    ) -> None:
         self.answer = answer
         self.changes = changes
+        self.refusal = refusal
+
+    @classmethod
+    def refuse(cls, refusal: Exception, changes: Iterable[Record]) -> Decision[Any]:
+        """An error for the caller, and yet changes that hold: what was due anyway."""
+        return Decision(None, changes, refusal)
 
 
 class Command(Protocol[A_co]):
     """One write: which rows it needs, and what it makes of them.
 
     All of it is pure, so that a batch may be run again after a failure. `decide` raises an
-    error of the library to reject: the caller gets it, and nothing is changed.
+    error of the library to reject: the caller gets it, and nothing is changed (but see
+    `Decision.refuse`).
     """
 
     def keys(self) -> Iterable[Ask]:

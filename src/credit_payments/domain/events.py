@@ -6,13 +6,18 @@ import re
 
 import msgspec
 
-from credit_payments.domain.stripe_facts import DisputeFacts, PaymentIntentFacts, RefundFacts
+from credit_payments.domain.stripe_facts import (
+    ChargeFacts,
+    DisputeFacts,
+    PaymentIntentFacts,
+    RefundFacts,
+)
 from credit_payments.errors import InvalidPayload
 
 DEPTH_MAX = 64
 """Stripe's own objects nest about ten deep, some more where references are expanded."""
 
-Facts = PaymentIntentFacts | RefundFacts | DisputeFacts
+Facts = PaymentIntentFacts | RefundFacts | DisputeFacts | ChargeFacts
 
 PAYMENT_FAILED = "payment_intent.payment_failed"
 
@@ -22,6 +27,9 @@ READ: dict[str, type[Facts]] = {
     "payment_intent.processing": PaymentIntentFacts,
     "payment_intent.requires_action": PaymentIntentFacts,
     "payment_intent.canceled": PaymentIntentFacts,
+    # Before 2024-10-28 the only event about a refund of a charge that was made elsewhere
+    # (https://docs.stripe.com/changelog/acacia/2024-10-28/refund-webhook-update).
+    "charge.refunded": ChargeFacts,
     "refund.created": RefundFacts,
     "refund.updated": RefundFacts,
     "refund.failed": RefundFacts,
@@ -35,7 +43,7 @@ READ: dict[str, type[Facts]] = {
 """The event types that change something here, and what their object is; others are ignored."""
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """An event (https://docs.stripe.com/api/events/object), and its object where that is read."""
 
     id: str
@@ -45,11 +53,11 @@ class Event(msgspec.Struct, frozen=True):
     facts: Facts | None
 
 
-class _KnownData(msgspec.Struct, frozen=True):
+class _KnownData(msgspec.Struct, frozen=True, gc=False):
     object: Facts
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _Known(msgspec.Struct, frozen=True, gc=False):
     """An event about one of the objects that are read here: decoded in one pass."""
 
     id: str

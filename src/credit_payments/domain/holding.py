@@ -18,6 +18,7 @@ from credit_payments.domain.decision import Ask, Decision, View
 from credit_payments.domain.ledger import Effect, Kind
 from credit_payments.domain.records import Entry, Hold, Wallet
 from credit_payments.errors import (
+    CustomerError,
     HoldEnded,
     IdempotencyConflict,
     InvalidRequest,
@@ -103,7 +104,10 @@ class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
             created_at=book.now,
         )
         effect = Effect(kind=Kind.HOLD, cause=hold.hold_id, arguments=arguments, reason=self.reason)
-        _, placed = book.hold(effect, hold)
+        try:
+            _, placed = book.hold(effect, hold)
+        except CustomerError as refusal:
+            return Decision.refuse(refusal, book.changes())
         return Decision(placed, book.changes())
 
 

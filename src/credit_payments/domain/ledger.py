@@ -45,18 +45,23 @@ class Kind(StrEnum):
     EXPIRY = "expiry"
     REVERSAL = "reversal"
     UNDO = "undo"
+    FREEZE = "freeze"
     SUSPEND = "suspend"
     RESUME = "resume"
 
 
 class LotChange(NamedTuple):
-    """By how much an entry changes what a lot has in each state."""
+    """By how much an entry changes what a lot has in each state.
+
+    `written_off` is what was to be taken back from the lot, was missing, and was forgiven.
+    """
 
     lot_id: str
     available: int = 0
     held: int = 0
     frozen: int = 0
     expired: int = 0
+    written_off: int = 0
 
     @property
     def net(self) -> int:
@@ -64,7 +69,7 @@ class LotChange(NamedTuple):
         return self.available + self.held + self.frozen + self.expired
 
 
-class Effect(msgspec.Struct, frozen=True, kw_only=True):
+class Effect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a wallet changes: what its entry says besides the numbers.
 
     `arguments` is the `fingerprint` of the call, where the caller chose the cause's name;
@@ -97,7 +102,13 @@ class Draft:
         self.contra: dict[Contra, int] = {}
 
     def move(
-        self, lot_id: str, available: int = 0, held: int = 0, frozen: int = 0, expired: int = 0
+        self,
+        lot_id: str,
+        available: int = 0,
+        held: int = 0,
+        frozen: int = 0,
+        expired: int = 0,
+        written_off: int = 0,
     ) -> None:
         """Change what a lot has in its states."""
         known = self._lots.get(lot_id)
@@ -106,7 +117,8 @@ class Draft:
             held += known.held
             frozen += known.frozen
             expired += known.expired
-        self._lots[lot_id] = LotChange(lot_id, available, held, frozen, expired)
+            written_off += known.written_off
+        self._lots[lot_id] = LotChange(lot_id, available, held, frozen, expired, written_off)
 
     def leg(self, account: Contra, credits: int) -> None:
         """Add to a contra account."""
@@ -163,7 +175,7 @@ def post(wallet: Wallet, effect: Effect, draft: Draft, now: str) -> tuple[Entry,
     user = wallet.user_id
     lots = draft.lots()
     available = held = frozen = 0
-    for _, to_available, to_held, to_frozen, _ in lots:
+    for _, to_available, to_held, to_frozen, _, _ in lots:
         available += to_available
         held += to_held
         frozen += to_frozen

@@ -61,27 +61,36 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     since: str | None = None
     until: str | None = None
 
-    @property
-    def is_set(self) -> bool:
-        """Whether it leaves anything out."""
-        return not (self.kinds is None and self.since is None and self.until is None)
+    def pass_through(
+        self, entries: Sequence[Entry], wanted: int, *, oldest_first: bool
+    ) -> tuple[Sequence[Entry], list[Entry]]:
+        """Look at entries until so many are found: those that were looked at, and those found."""
+        taken: list[Entry] = []
+        for number, entry in enumerate(entries):
+            if self._is_behind(entry, oldest_first=oldest_first):
+                return entries[: number + 1], taken
+            if len(taken) == wanted:
+                return entries[:number], taken
+            if self._takes(entry):
+                taken.append(entry)
+        return entries, taken
 
-    def takes(self, entry: Entry) -> bool:
-        """Whether an entry is among them."""
+    def is_over(self, passed: Sequence[Entry], *, oldest_first: bool) -> bool:
+        """Whether none can follow behind those: the entries of a wallet are ordered in time."""
+        return not passed or self._is_behind(passed[-1], oldest_first=oldest_first)
+
+    def _takes(self, entry: Entry) -> bool:
         return (
             (self.kinds is None or entry.kind in self.kinds)
             and (self.since is None or entry.created_at >= self.since)
             and (self.until is None or entry.created_at < self.until)
         )
 
-    def is_over(self, seen: Sequence[Entry], *, oldest_first: bool) -> bool:
-        """Whether none can follow behind those: the entries of a wallet are ordered in time."""
-        if not seen:
-            return True
-        last = seen[-1].created_at
+    def _is_behind(self, entry: Entry, *, oldest_first: bool) -> bool:
+        """Whether this entry, and so each that follows, comes too late in the listing."""
         if oldest_first:
-            return self.until is not None and last >= self.until
-        return self.since is not None and last < self.since
+            return self.until is not None and entry.created_at >= self.until
+        return self.since is not None and entry.created_at < self.since
 
 
 def check_kinds(kinds: Collection[str] | None, *, param: str = "kinds") -> frozenset[str] | None:

@@ -51,8 +51,8 @@ def first_to_spend(user_id: str) -> Range:
 
 
 def to_expire(user_id: str) -> Series:
-    """A user's lots in the order in which they expire."""
-    return Series(Lot, user_id, _OPEN, EXPIRY_ORDER)
+    """A user's lots that expire, in the order in which they do."""
+    return Series(Lot, user_id, _OPEN, EXPIRY_ORDER, "expires_at")
 
 
 def to_lapse(user_id: str) -> Series:
@@ -100,8 +100,8 @@ def changed(lot: Lot, change: LotChange) -> Lot:
     return Lot(
         lot.lot_id, lot.user_id, lot.source, lot.sequence, lot.priority, lot.expires_at,
         lot.credits, int(available > 0), available, lot.held + change.held,
-        lot.frozen + change.frozen, lot.expired + change.expired, lot.expiries, lot.locked,
-        lot.created_at,
+        lot.frozen + change.frozen, lot.expired + change.expired,
+        lot.written_off + change.written_off, lot.expiries, lot.locked, lot.created_at,
     )  # fmt: skip
 
 

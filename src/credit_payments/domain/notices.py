@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from credit_payments.domain import instants, ledger, values
+from credit_payments.domain import instants, ledger, reversal, values
 from credit_payments.domain.decision import Ask, Decision, Range, Series, View
 from credit_payments.domain.ledger import Contra, Kind
 from credit_payments.domain.records import (
@@ -38,6 +38,7 @@ _OF_ENTRIES = {
     Kind.EXPIRY: "credits.expired",
     Kind.LAPSE: "hold.lapsed",
     Kind.REVERSAL: "payment.reversed",
+    Kind.FREEZE: "wallet.suspended",
     Kind.SUSPEND: "wallet.suspended",
     Kind.RESUME: "wallet.resumed",
 }
@@ -52,9 +53,8 @@ TYPES = tuple(sorted({*_OF_ENTRIES.values(), *_OF_ROWS.values(), LOW, "dispute.c
 DUE, DELIVERED, DEAD = "due", "delivered", "dead"
 ATTEMPTS_MAX = 10
 _BACK_OFF_SECONDS_MAX = 3_600.0
-_OPEN_DISPUTE = frozenset(
-    {"needs_response", "under_review", "warning_needs_response", "warning_under_review"}
-)
+_LEASE_ROWS = 4
+"""How many are looked at to lease one: those in front may be dead."""
 
 
 def notices(
@@ -92,9 +92,13 @@ def _told(record: Record, view: View, low_credits: int | None) -> Iterator[_Told
         yield _OF_ROWS[FailedPayment], record.failure_id, record.user_id, data
     elif isinstance(record, Dispute):
         yield from _of_dispute(record, view.peek(*key_of(record)), view)  # type: ignore[arg-type]
-    elif isinstance(record, Incident) and view.peek(*key_of(record)) is None:
-        data = {"incident_id": record.incident_id, "reason": record.reason}
-        yield _OF_ROWS[Incident], record.incident_id, "", data
+    elif isinstance(record, Incident) and record.status == "open":
+        known = view.peek(Incident, record.incident_id)
+        if known is None or known.status != "open":
+            # It may be opened again, and is told of again then.
+            subject = record.incident_id if known is None else f"{record.incident_id}:{view.now}"
+            data = {"incident_id": record.incident_id, "reason": record.reason}
+            yield _OF_ROWS[Incident], subject, "", data
 
 
 def _of_entry(entry: Entry, low_credits: int | None) -> Iterator[_Told]:
@@ -131,8 +135,8 @@ def _of_dispute(dispute: Dispute, known: Dispute | None, view: View) -> Iterator
     }
     if known is None:
         yield _OF_ROWS[Dispute], dispute.dispute_id, user_id, data
-    is_closed = dispute.status not in _OPEN_DISPUTE
-    if is_closed and (known is None or known.status in _OPEN_DISPUTE):
+    was_open = known is None or not reversal.is_closed(known.status)
+    if was_open and reversal.is_closed(dispute.status):
         yield "dispute.closed", f"{dispute.dispute_id}:{dispute.status}", user_id, data
 
 
@@ -142,33 +146,31 @@ def _user_of(dispute: Dispute, view: View) -> str:
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """Take some notifications that are due, to try them until the lease ends.
+    """Take the notification that has been due for longest, to try it until the lease ends.
 
-    Only those of `types`: another process may have the handlers of others.
+    Only of `types`: another process may have the handlers of others.
     """
 
     types: tuple[str, ...]
     token: str
-    limit: int
     seconds: float
 
     def keys(self) -> Iterator[Ask]:
-        """Those that have been due for longest."""
+        """The first of each type."""
         for kind in self.types:
-            yield Range(_due(kind), self.limit)
+            yield Range(_due(kind), _LEASE_ROWS)
 
     def keys_after(self, view: View) -> Iterator[Ask]:  # noqa: ARG002 - part of the protocol
         """Nothing more."""
         return iter(())
 
-    def decide(self, view: View, now: str) -> Decision[list[Notification]]:
-        """Lease them; one whose last try died with its process counts that as a try."""
-        leased: list[Notification] = []
+    def decide(self, view: View, now: str) -> Decision[Notification | None]:
+        """Lease it; one whose last try died with its process counts that as a try."""
         changes: list[Record] = []
         rows = [row for kind in self.types for row in view.first(_due(kind))[0]]
         rows.sort(key=attrgetter("due_at", "notification_id"))
         for row in rows:
-            if row.due_at > now or len(leased) == self.limit:
+            if row.due_at > now:
                 break
             if row.attempts >= ATTEMPTS_MAX:
                 changes.append(msgspec.structs.replace(row, status=DEAD, lease=""))
@@ -179,9 +181,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
                 due_at=instants.later(now, self.seconds),
                 lease=self.token,
             )
-            leased.append(taken)
-            changes.append(taken)
-        return Decision(leased, changes)
+            return Decision(taken, [*changes, taken])
+        return Decision(None, changes)
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,7 +75,7 @@ def from_quote(
         reversals=0,
         refunds=early.refunds,
         disputes=early.disputes,
-        clawback="[]",
+        clawback="{}",
         created_at=now,
         updated_at=now,
     )
@@ -134,13 +134,24 @@ def purchase_of(payment: Payment, entry: Entry, now: str) -> Purchase:
     )
 
 
-def what_was_paid(amount_minor: int, currency: str) -> str:
-    """What the entry of a payment says about the money, so that its hash covers the price, too.
+class Terms(msgspec.Struct, frozen=True):
+    """What the entry of a payment says of the sale, so that its hash covers that, too."""
 
-    >>> what_was_paid(1000, "usd")
-    '{"amount_minor":1000,"currency":"usd"}'
-    """
-    return f'{{"amount_minor":{amount_minor},"currency":"{currency}"}}'
+    amount_minor: int
+    currency: str
+    expires_at: str
+
+    @classmethod
+    def read(cls, metadata: str | None) -> Terms | None:
+        """The terms in an entry's metadata, if they can be read."""
+        try:
+            return msgspec.json.decode(metadata or "", type=cls)
+        except msgspec.MsgspecError:
+            return None
+
+    def write(self) -> str:
+        """As metadata."""
+        return msgspec.json.encode(self).decode()
 
 
 def received(payment: Payment, facts: PaymentIntentFacts, now: str) -> Payment:

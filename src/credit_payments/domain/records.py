@@ -1,7 +1,8 @@
 """The rows that are kept, each as one frozen record, with where it lives and how it is found.
 
 A storage adapter needs nothing else to know about a row: `TABLE` is its table or collection,
-`KEY` its one text key, `UNIQUE` and `INDEXES` what must be unique and what is listed in order,
+`KEY` its one text key, `UNIQUE` and `INDEXES` what must be unique and what is listed in order
+(`SPARSE`, indexes of those rows only for which the instant in a column ever comes),
 `MUTABLE` the fields that an update may change (a kind without any is only ever added to), `GROUP`
 whose rows of the kind are looked at together.
 The fields are text and integers only, so that every database keeps exactly what was hashed:
@@ -28,13 +29,17 @@ NEVER = "9999-12-31T23:59:59.999999Z"
 """The instant of what does not expire; as text it sorts behind all others."""
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
-    """What all rows share: the place they live in; as JSON, a row is an array."""
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What all rows share: the place they live in; as JSON, a row is an array.
+
+    Rows hold text and numbers, so the garbage collector, which looks for cycles, need not see them.
+    """
 
     TABLE: ClassVar[str]
     KEY: ClassVar[str]
     UNIQUE: ClassVar[tuple[tuple[str, ...], ...]] = ()
     INDEXES: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    SPARSE: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
     MUTABLE: ClassVar[tuple[str, ...]] = ()
     GROUP: ClassVar[str | None] = None
 
@@ -80,19 +85,27 @@ class Lot(Record, frozen=True):
     """Credits that came in together: one purchase, or one grant.
 
     Its `lot_id` is the cause of the entry that brought it. What is neither available nor held,
-    frozen or expired was spent or taken back. `open` is 1 while something is available, `locked`
-    is 1 while a dispute freezes whatever comes back into it. Lots are spent in the order of
-    `SPENDING_ORDER`; `sequence` is that of their first entry, and so their age.
+    frozen or expired was spent or taken back; `written_off` was to be taken back, was missing, and
+    is forgiven. `open` is 1 while something is available, `locked` while a dispute freezes whatever
+    comes back into it. Lots are spent in the order of `SPENDING_ORDER`; `sequence` is that of their
+    first entry, and so their age.
     """
 
     TABLE: ClassVar = "lots"
     KEY: ClassVar = "lot_id"
     GROUP: ClassVar = "user_id"
-    INDEXES: ClassVar = (
-        ("user_id", "open", "priority", "expires_at", "sequence"),
-        ("user_id", "open", "expires_at", "sequence"),
+    INDEXES: ClassVar = (("user_id", "open", "priority", "expires_at", "sequence"),)
+    SPARSE: ClassVar = (("expires_at", ("user_id", "open", "expires_at", "sequence")),)
+    MUTABLE: ClassVar = (
+        "open",
+        "available",
+        "held",
+        "frozen",
+        "expired",
+        "written_off",
+        "expiries",
+        "locked",
     )
-    MUTABLE: ClassVar = ("open", "available", "held", "frozen", "expired", "expiries", "locked")
 
     lot_id: str
     user_id: str
@@ -106,6 +119,7 @@ class Lot(Record, frozen=True):
     held: int
     frozen: int
     expired: int
+    written_off: int
     expiries: int
     locked: int
     created_at: str
@@ -287,7 +301,7 @@ class Dispute(Record, frozen=True):
     TABLE: ClassVar = "disputes"
     KEY: ClassVar = "dispute_id"
     INDEXES: ClassVar = (("payment_intent_id", "dispute_id"),)
-    MUTABLE: ClassVar = ("status", "reason", "amount")
+    MUTABLE: ClassVar = ("status", "reason", "amount", "payment_intent_id")
 
     dispute_id: str
     payment_intent_id: str | None

@@ -90,7 +90,7 @@ class DayRow:
         expired_other: the rest of `expired`.
         refunded: taken back by refunds.
         disputed: taken back by disputes.
-        written_off: to be taken back, but spent already and forgiven.
+        written_off: to be taken back, but missing and forgiven; less what came back of it.
         opening: what users held before the day (or before `since`, if that is later).
         closing: what they held after it (or before `until`, if that is earlier).
     """

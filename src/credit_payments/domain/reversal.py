@@ -6,12 +6,11 @@ ends in the same sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 
-from credit_payments.domain.stripe_facts import DisputeFacts, RefundFacts
+from credit_payments.domain.stripe_facts import ChargeFacts, DisputeFacts, RefundFacts
 
 NOTHING = "{}"
 """The refunds, or the disputes, of a payment that has none."""
@@ -45,6 +44,8 @@ class Due(NamedTuple):
     locked: bool
 
 
+CHARGE = "charge"
+"""The status of what is not one refund, but what a charge says of all of its refunds."""
 WITHDRAWN, REINSTATED = "withdrawn", "reinstated"
 _TOLD = {
     "charge.dispute.funds_withdrawn": WITHDRAWN,
@@ -80,13 +81,17 @@ _refunds_decoder = msgspec.json.Decoder(dict[str, KnownRefund])
 _disputes_decoder = msgspec.json.Decoder(dict[str, KnownDispute])
 
 
-def merge_refund(text: str, facts: RefundFacts) -> str:
-    """The payment's refunds after a report about one of them."""
+def merge_refund(text: str, facts: RefundFacts | ChargeFacts) -> str:
+    """The payment's refunds after a report about one of them, or about the charge as a whole."""
     refunds = _refunds_decoder.decode(text)
     known = refunds.get(facts.id)
-    reported = KnownRefund(facts.amount, facts.status or "pending")
-    if known is None or _refund_rank(reported) > _refund_rank(known):
-        refunds[facts.id] = reported
+    if isinstance(facts, ChargeFacts):
+        amount = max(facts.amount_refunded, known.amount if known else 0)
+        refunds[facts.id] = KnownRefund(amount, CHARGE)
+    else:
+        reported = KnownRefund(facts.amount, facts.status or "pending")
+        if known is None or _refund_rank(reported) > _refund_rank(known):
+            refunds[facts.id] = reported
     return _text(refunds)
 
 
@@ -124,7 +129,7 @@ def due(refunds: str, disputes: str, *, granted: int, paid_minor: int) -> Due:
     Due(refunded=0, disputed=4, locked=False)
     """
     known = _disputes_decoder.decode(disputes).values() if disputes != NOTHING else ()
-    locked = any(_is_open(dispute) and not _withdrawn(dispute) for dispute in known)
+    locked = any(not is_closed(dispute.status) and not _withdrawn(dispute) for dispute in known)
     if paid_minor <= 0:
         return Due(0, 0, locked)
     refunded_minor = min(paid_minor, _sum_refunds(refunds))
@@ -145,26 +150,45 @@ def failed_refunds(refunds: str) -> int:
 
 
 def _sum_refunds(text: str) -> int:
-    refunds: Iterable[KnownRefund] = _refunds_decoder.decode(text).values()
-    return sum(refund.amount for refund in refunds if _refund_rank(refund) < _FAILED)
+    """What was refunded: by the refunds that are known, or by what the charge says, if it is more.
+
+    The charge does not say of which refunds it speaks, so that those that failed are taken off it.
+    """
+    refunds = _refunds_decoder.decode(text).values()
+    one_by_one = failed = of_charges = 0
+    for refund in refunds:
+        if refund.status == CHARGE:
+            of_charges += refund.amount
+        elif _refund_rank(refund) == _FAILED:
+            failed += refund.amount
+        else:
+            one_by_one += refund.amount
+    return max(one_by_one, of_charges - failed)
 
 
 def _withdrawn(dispute: KnownDispute) -> int:
     """How much of the disputed money is gone now, in the payment's minor units.
 
-    The account may be kept in another currency, so the movements count by their proportion.
+    The account may be kept in another currency, so the movements count by their proportion; and its
+    rate may have moved in between, so that what came back of a dispute that was won is all of it
+    (https://docs.stripe.com/currencies/disputes-refunds).
     """
     gone = -sum(amount for amount in dispute.movements.values() if amount < 0)
     back = sum(amount for amount in dispute.movements.values() if amount > 0)
     if not gone and (WITHDRAWN in dispute.movements or dispute.status == "lost"):
         gone = dispute.amount
-    if not back and REINSTATED in dispute.movements:
+    if (not back and REINSTATED in dispute.movements) or (back and dispute.status == "won"):
         back = gone
     return dispute.amount * max(0, gone - back) // gone if gone else 0
 
 
-def _is_open(dispute: KnownDispute) -> bool:
-    return _DISPUTE_RANK.get(dispute.status, 0) < _CLOSED
+def is_closed(status: str) -> bool:
+    """Whether a dispute of that status is decided; one that is not known here is not.
+
+    >>> is_closed("won"), is_closed("under_review"), is_closed("new_in_2030")
+    (True, False, False)
+    """
+    return _DISPUTE_RANK.get(status, 0) >= _CLOSED
 
 
 def _refund_rank(refund: KnownRefund) -> int:

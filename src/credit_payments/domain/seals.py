@@ -71,7 +71,7 @@ class Seal:
             other.wallets,
             other.entries,
         )
-        return same and hmac.compare_digest(self.digest, other.digest)
+        return same and hmac.compare_digest(self.digest.encode(), other.digest.encode())
 
 
 class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,10 +12,16 @@ from credit_payments.domain.decision import Ask, Decision, View
 from credit_payments.domain.ledger import Contra, Effect, Kind
 from credit_payments.domain.lots import Source, Take
 from credit_payments.domain.records import NEVER, Entry, Wallet
-from credit_payments.errors import Conflict, IdempotencyConflict, InvalidRequest, NotFound
+from credit_payments.errors import (
+    Conflict,
+    CustomerError,
+    IdempotencyConflict,
+    InvalidRequest,
+    NotFound,
+)
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
+class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Credits that nobody paid for, named by the caller's key."""
 
     user_id: str
@@ -71,7 +77,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         return f"{Kind.GRANT}:{self.key}"
 
 
-class Spend(msgspec.Struct, frozen=True, kw_only=True):
+class Spend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Credits for something the user got, named by the caller's key."""
 
     user_id: str
@@ -110,7 +116,10 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
             reason=self.reason,
             metadata=self.metadata,
         )
-        entry = book.spend(effect, self.credits)
+        try:
+            entry = book.spend(effect, self.credits)
+        except CustomerError as refusal:
+            return Decision.refuse(refusal, book.changes())
         return Decision(entry, book.changes())
 
     def _cause(self) -> str:

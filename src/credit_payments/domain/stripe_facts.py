@@ -25,11 +25,12 @@ def _id(*prefixes: str) -> Any:
 AnyId: TypeAlias = Annotated[str, _id("[a-z]{2,8}")]
 PaymentIntentId: TypeAlias = Annotated[str, _id("pi")]
 RefundId: TypeAlias = Annotated[str, _id("re", "pyr")]
+ChargeId: TypeAlias = Annotated[str, _id("ch", "py")]
 DisputeId: TypeAlias = Annotated[str, _id("dp", "du", "pdp")]
 CustomerId: TypeAlias = Annotated[str, _id("cus")]
 
 
-class Reference(msgspec.Struct, frozen=True):
+class Reference(msgspec.Struct, frozen=True, gc=False):
     """An expanded object of which only the id matters."""
 
     id: AnyId
@@ -47,7 +48,7 @@ def ref_id(ref: Ref) -> str | None:
     return ref.id if isinstance(ref, Reference) else ref
 
 
-class PaymentError(msgspec.Struct, frozen=True):
+class PaymentError(msgspec.Struct, frozen=True, gc=False):
     """Why the last attempt to pay failed (`last_payment_error`)."""
 
     type: str = "api_error"
@@ -57,7 +58,9 @@ class PaymentError(msgspec.Struct, frozen=True):
     charge: Ref = None
 
 
-class PaymentIntentFacts(msgspec.Struct, frozen=True, tag_field="object", tag="payment_intent"):
+class PaymentIntentFacts(
+    msgspec.Struct, frozen=True, gc=False, tag_field="object", tag="payment_intent"
+):
     """https://docs.stripe.com/api/payment_intents/object; amounts in minor units."""
 
     id: PaymentIntentId
@@ -79,7 +82,7 @@ class PaymentIntentFacts(msgspec.Struct, frozen=True, tag_field="object", tag="p
         return f"PaymentIntentFacts({self.id!r}, {self.status!r}, {self.amount} {self.currency})"
 
 
-class RefundFacts(msgspec.Struct, frozen=True, tag_field="object", tag="refund"):
+class RefundFacts(msgspec.Struct, frozen=True, gc=False, tag_field="object", tag="refund"):
     """https://docs.stripe.com/api/refunds/object; `amount` in minor units."""
 
     id: RefundId
@@ -91,14 +94,27 @@ class RefundFacts(msgspec.Struct, frozen=True, tag_field="object", tag="refund")
     reason: str | None = None
 
 
-class MovementFacts(msgspec.Struct, frozen=True):
+class ChargeFacts(msgspec.Struct, frozen=True, gc=False, tag_field="object", tag="charge"):
+    """https://docs.stripe.com/api/charges/object; amounts in minor units."""
+
+    id: ChargeId
+    currency: str
+    amount_refunded: Minor = 0
+    payment_intent: Ref = None
+
+
+class MovementFacts(msgspec.Struct, frozen=True, gc=False):
     """A balance transaction; `amount` in minor units of the account's currency, with its sign."""
 
     id: Annotated[str, msgspec.Meta(max_length=255)]
     amount: Annotated[int, msgspec.Meta(ge=-(2**53) + 1, le=2**53 - 1)]
 
 
-class DisputeFacts(msgspec.Struct, frozen=True, tag_field="object", tag="dispute"):
+Movements: TypeAlias = Annotated[list[MovementFacts | str], msgspec.Meta(max_length=100)]
+"""Stripe makes one or two for a dispute; there has to be an end somewhere."""
+
+
+class DisputeFacts(msgspec.Struct, frozen=True, gc=False, tag_field="object", tag="dispute"):
     """https://docs.stripe.com/api/disputes/object; `amount` in minor units."""
 
     id: DisputeId
@@ -109,7 +125,10 @@ class DisputeFacts(msgspec.Struct, frozen=True, tag_field="object", tag="dispute
     created: Seconds
     payment_intent: Ref = None
     charge: Ref = None
-    balance_transactions: list[MovementFacts | str] | None = None
+    # Stripe makes one or two; there has to be an end somewhere.
+    balance_transactions: (
+        Annotated[list[MovementFacts | str], msgspec.Meta(max_length=100)] | None
+    ) = None
 
 
 class CustomerFacts(msgspec.Struct, frozen=True):

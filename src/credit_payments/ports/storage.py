@@ -45,6 +45,14 @@ class Reader(Protocol):
         """
         ...
 
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        """The first rows of each series, in its order, as many as its limit allows.
+
+        One of the kind's `INDEXES` (or `SPARSE`, for a series with `ending`) starts with the
+        group's column, the columns that equal, and the order.
+        """
+        ...
+
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """Every row in that order, streamed."""
         ...
@@ -58,13 +66,12 @@ class Loader(Protocol):
         ...
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        """The first rows of each series, in its order, as many as its limit allows.
+        """The first rows of each series, as `Reader.first` has them.
 
         They are locked as those of `load` are, and so is the series: no other writer adds a row
         to it, or takes one out, before the end. (Where a database cannot lock what is not there,
         the row of the group's owner, loaded before, stands for it: who changes a user's lots
-        changes the wallet, too.) One of the kind's `INDEXES` starts with the group's column, the
-        columns that equal, and the order.
+        changes the wallet, too.)
         """
         ...
 

@@ -88,5 +88,5 @@ def decide(batch: Sequence[Ticket[Any]], view: View, observer: Observer | None =
             outcome.answers.append((ticket, None, error))
         else:
             view.absorb(changes, new, replaced)
-            outcome.answers.append((ticket, decision.answer, None))
+            outcome.answers.append((ticket, decision.answer, decision.refusal))
     return outcome

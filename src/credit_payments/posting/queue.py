@@ -148,13 +148,13 @@ class PostingQueue:
             outcome = batches.decide(batch, view, self._observer)
             if outcome.new or outcome.replaced:
                 transaction.write([*outcome.new.values()], [*outcome.replaced.values()])
-        if outcome.observed and self._observer is not None:
-            self._observer.committed()
         for ticket, answer, rejection in outcome.answers:
             if rejection is None:
                 ticket.succeed(answer)
             else:
                 ticket.fail(rejection)
+        if outcome.observed and self._observer is not None:
+            self._observer.committed()
         return outcome.strays
 
 

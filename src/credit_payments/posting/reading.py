@@ -30,9 +30,4 @@ class _Loading:
         return {key: row for key, row in rows.items() if row is not None}
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        return {asked: self._page(asked) for asked in ranges}
-
-    def _page(self, asked: Range) -> Sequence[Record]:
-        kind, group, equals, order = asked.series
-        where = {str(kind.GROUP): group, **dict(equals)}
-        return self._reader.page(kind, where, order=order, limit=asked.limit)
+        return self._reader.first(ranges)

@@ -12,7 +12,7 @@ import pytest
 
 from credit_payments.adapters import sqlite_schema as schema
 from credit_payments.adapters.sqlite import SqliteStorage
-from credit_payments.domain.records import RECORDS, FailedPayment, Wallet
+from credit_payments.domain.records import NEVER, RECORDS, FailedPayment, Wallet
 from credit_payments.errors import ConfigurationError, StorageUnavailable
 from credit_payments.ports.storage import Storage
 
@@ -79,14 +79,27 @@ def test_the_first_rows_of_a_series_are_found_by_an_index(tmp_path: Path) -> Non
     storage = SqliteStorage(tmp_path / "credits.db")
     connection = _connection(storage)
     for kind in (kind for kind in RECORDS if kind.GROUP):
-        for index in kind.INDEXES:
-            for cut in range(1, len(index)):
+        indexes = [(None, index) for index in kind.INDEXES]
+        for ending, index in (*indexes, *kind.SPARSE):
+            # What ends is listed by when: nobody asks for those that end at one instant.
+            last = index.index(ending) if ending else len(index) - 1
+            for cut in range(1, last + 1):
                 equals, order = index[1:cut], index[cut:]
-                explain = f"EXPLAIN QUERY PLAN {schema.select_first(kind, equals, order)}"
+                select = schema.select_first(kind, equals, order, ending)
                 values = (*(0 for _ in equals), 8, "[]")
-                plan = " ".join(row[3] for row in connection.execute(explain, values))
+                rows = connection.execute(f"EXPLAIN QUERY PLAN {select}", values)
+                plan = " ".join(row[3] for row in rows)
                 assert f"SEARCH {kind.TABLE} USING INDEX" in plan
                 assert "TEMP B-TREE" not in plan
+    storage.close()
+
+
+def test_what_never_ends_is_in_no_index_of_what_ends(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "credits.db")
+    rows = _connection(storage).execute("SELECT sql FROM sqlite_master WHERE type = 'index'")
+    partial = [sql for (sql,) in rows if sql and " WHERE " in sql]
+    assert len(partial) == sum(len(kind.SPARSE) for kind in RECORDS)
+    assert all(sql.endswith(f"WHERE expires_at < '{NEVER}'") for sql in partial)
     storage.close()
 
 

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 import credit_payments as cp
-from credit_payments.domain import audit, ledger
-from credit_payments.domain.records import Entry, Wallet
+from credit_payments.domain import audit, ledger, payment
+from credit_payments.domain.records import Entry, Hold, Lot, Payment, Purchase, Quote, Wallet
+from credit_payments.domain.stripe_facts import PaymentIntentFacts
 
 Shop = Any
 
@@ -128,6 +129,81 @@ def test_a_wallet_without_entries_and_entries_without_a_wallet_are_found() -> No
     assert [(p.user_id, p.message) for p in ownerless.problems] == [
         ("bob", "rows without a wallet")
     ]
+
+
+def promised(user: str, name: str = "pi_1") -> Payment:
+    """A payment that was begun, and nothing more."""
+    quote = Quote(
+        quote_id="quote_1", user_id=user, amount_minor=1_000, currency="usd", credits=100,
+        package_id=None, customer_id=None, rule="rate", expires_seconds=None, fingerprint="f",
+        payment_intent_id=None, created_at="now",
+    )  # fmt: skip
+    facts = PaymentIntentFacts(
+        id=name, status="requires_payment_method", amount=1_000, currency="usd", created=1
+    )
+    return payment.from_quote(quote, facts, None, "now")
+
+
+def test_who_has_begun_to_pay_and_holds_nothing_is_no_problem() -> None:
+    rows = [promised("ada"), promised("ada", "pi_2"), promised("bob", "pi_3")]
+    report = audit.verify([], [], [], [], [], rows)
+    assert report == audit.VerificationReport(wallets=0, entries=0, trial_balance={})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"credited": 100}, {"refunded_credits": 1}, {"disputed_credits": 1}, {"reversals": 1},
+     {"locked": 1}],
+    ids=str,
+)  # fmt: skip
+def test_a_payment_that_says_it_was_credited_and_was_not_is_found(changes: dict[str, int]) -> None:
+    row = msgspec.structs.replace(promised("ada"), **changes)
+    report = audit.verify([], [], [], [], [], [row, promised("bob", "pi_2")])
+    assert [(p.user_id, p.message) for p in report.problems] == [
+        ("ada", "the record of payment:pi_1 is not what its entries say")
+    ]
+
+
+def test_what_is_not_given_is_not_missed() -> None:
+    effect = ledger.Effect(
+        kind=ledger.Kind.PAYMENT,
+        cause="payment:pi_1",
+        metadata='{"amount_minor":1000,"currency":"usd","expires_at":"9999-12-31T23:59:59.999999Z"}',
+    )
+    draft = ledger.Draft()
+    draft.leg(ledger.Contra.PURCHASES, -1)
+    draft.move("payment:pi_1", available=1)
+    entry, _ = ledger.post(Wallet("ada"), effect, draft, "now")
+    wallet = Wallet("ada", available=1, entries=1, head=entry.hash, updated_at="now")
+    lot = Lot(
+        "payment:pi_1", "ada", "purchase", 1, 0, "9999-12-31T23:59:59.999999Z", 1, 1, 1, 0, 0, 0, 0,
+        0, 0, "now",
+    )  # fmt: skip
+    assert audit.verify([wallet], [lot], [], [entry]).ok
+    unsold = audit.verify([wallet], [lot], [], [entry], purchases=[])
+    assert [p.message for p in unsold.problems] == ["the purchase of payment:pi_1 is missing"]
+    unpaid = audit.verify([wallet], [lot], [], [entry], payments=[])
+    assert [p.message for p in unpaid.problems] == ["the record of payment:pi_1 is missing"]
+
+
+@pytest.mark.parametrize("cause", ["", "reversal", "reversal:", "reversal:pi_1", ":", "x"])
+def test_a_reversal_of_a_strange_name_is_a_problem_and_no_crash(cause: str) -> None:
+    draft = ledger.Draft()
+    draft.leg(ledger.Contra.REFUNDS, 5)
+    draft.debt = 5
+    effect = ledger.Effect(kind=ledger.Kind.REVERSAL, cause="reversal:pi_1:1")
+    entry, _ = ledger.post(Wallet("ada"), effect, draft, "now")
+    renamed = msgspec.structs.replace(entry, cause=cause)
+    wallet = Wallet("ada", debt=5, entries=1, head=entry.hash, updated_at="now")
+    report = audit.verify([wallet], [], [], [renamed], [], [])
+    assert {problem.transaction_id for problem in report.problems} == {entry.transaction_id}
+
+
+def test_the_orders_name_every_kind_of_row_that_is_verified_in_turn() -> None:
+    assert list(audit.ORDERS) == [Wallet, Lot, Hold, Entry, Purchase, Payment]
+    for kind, order in audit.ORDERS.items():
+        assert order[0] == "user_id"
+        assert set(order) <= set(kind.__struct_fields__)
 
 
 def test_a_broken_ledger_is_reported_in_a_bounded_number_of_problems() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_payments.domain import events
+from credit_payments.domain.stripe_facts import ChargeFacts, ref_id
 from credit_payments.errors import InvalidPayload
 
 
@@ -69,6 +70,51 @@ def test_any_object_of_a_known_type_is_read_or_invalid(value: object) -> None:
     text = body(type="payment_intent.succeeded", data={"object": value})
     with pytest.raises(InvalidPayload):
         events.read_event(text)
+
+
+CHARGE = {
+    "id": "ch_1",
+    "object": "charge",
+    "amount": 1_000,
+    "amount_refunded": 300,
+    "currency": "usd",
+    "payment_intent": {"id": "pi_1", "object": "payment_intent"},
+    "refunded": False,
+    "refunds": {"object": "list", "data": []},
+}
+
+
+@pytest.mark.parametrize("name", ["ch_1", "py_1"])
+def test_what_a_charge_says_of_its_refunds_is_read(name: str) -> None:
+    text = body(type="charge.refunded", data={"object": {**CHARGE, "id": name}})
+    facts = events.read_event(text).facts
+    assert isinstance(facts, ChargeFacts)
+    assert (facts.id, facts.amount_refunded, facts.currency) == (name, 300, "usd")
+    assert ref_id(facts.payment_intent) == "pi_1"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"object": "refund"},
+        {"id": "re_1"},
+        {"id": "pi_1"},
+        {"amount_refunded": -1},
+        {"amount_refunded": "300"},
+        {"amount_refunded": 1.5},
+        {"currency": None},
+        {"payment_intent": 7},
+    ],
+    ids=str,
+)
+def test_a_charge_that_cannot_be_right_is_invalid(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidPayload):
+        events.read_event(body(type="charge.refunded", data={"object": {**CHARGE, **changes}}))
+
+
+def test_other_events_about_charges_are_not_read() -> None:
+    for name in ("charge.succeeded", "charge.updated", "charge.captured"):
+        assert events.read_event(body(type=name, data={"object": CHARGE})).facts is None
 
 
 def test_an_object_of_another_type_is_not_read() -> None:

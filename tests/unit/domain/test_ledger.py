@@ -14,7 +14,7 @@ from credit_payments.domain import audit, ledger, lots
 from credit_payments.domain.book import Book
 from credit_payments.domain.decision import View
 from credit_payments.domain.ledger import Contra, Draft, Effect, Kind, LotChange
-from credit_payments.domain.records import CREDITS_MAX, Entry, Hold, Lot, Wallet
+from credit_payments.domain.records import CREDITS_MAX, NEVER, Entry, Hold, Lot, Wallet
 from credit_payments.errors import InsufficientCredits, InvalidRequest
 
 NOW = "2024-01-01T00:00:00.000000Z"
@@ -44,7 +44,9 @@ def opened(wallet: Wallet | None = None) -> Book:
 
 
 def bring(book: Book, credits: int, cause: str = "grant:k") -> Entry:
-    return book.credit(effect(cause), credits, Contra.PROMOTIONS, source=lots.Source.GRANT)
+    arguments = ledger.fingerprint("ada", credits, None, NEVER, 0, None)
+    named = msgspec.structs.replace(effect(cause), arguments=arguments)
+    return book.credit(named, credits, Contra.PROMOTIONS, source=lots.Source.GRANT)
 
 
 def overdraw(book: Book, credits: int, key: str) -> Entry:
@@ -83,14 +85,24 @@ def test_an_entry_says_what_the_wallet_holds_after_it_and_which_lots_changed() -
     draft.move("grant:a", available=-2, held=2)
     draft.move("grant:b", frozen=1, available=-1)
     draft.move("grant:a", held=-1, available=1)
+    draft.move("grant:c", expired=4, written_off=2)
+    draft.move("grant:c", expired=1, written_off=-5)
+    draft.leg(Contra.EXPIRED, 5)
+    draft.leg(Contra.WRITTEN_OFF, 3)
+    draft.leg(Contra.USAGE, -8)
     entry, changes = ledger.post(wallet, effect("hold:k"), draft, NOW)
     assert (entry.credits, entry.sequence, entry.previous_hash) == (-2, 5, "before")
     assert (entry.balance_after, entry.held_after, entry.frozen_after) == (5, 6, 4)
-    assert ledger.legs_of(entry) == {"wallet:ada": -2, "held:ada": 1, "frozen:ada": 1}
+    assert ledger.legs_of(entry) == {
+        "wallet:ada": -2, "held:ada": 1, "frozen:ada": 1,
+        "expired": 5, "written_off": 3, "usage": -8,
+    }  # fmt: skip
     assert changes == [
         LotChange("grant:a", available=-1, held=1),
         LotChange("grant:b", available=-1, frozen=1),
+        LotChange("grant:c", expired=5, written_off=-3),
     ]
+    assert [change.net for change in changes] == [0, 0, 5], "what is written off is no credit"
     assert ledger.lots_of(entry) == changes
 
 
@@ -207,8 +219,8 @@ def test_the_hash_of_an_entry_never_changes_between_releases() -> None:
     # Written out, so that the code is not its own witness: every field in order, as JSON.
     fields = [
         "txn_a1259acb42ceb40918c53dc3b39a529f", "ada", 1, "grant", "grant:k", "", 10, 10, 0, 0, 0,
-        '{"promotions":-10,"wallet:ada":10}', '[["grant:k",10,0,0,0]]', None, None, None, NOW, "",
+        '{"promotions":-10,"wallet:ada":10}', '[["grant:k",10,0,0,0,0]]', None, None, None, NOW, "",
     ]  # fmt: skip
     written = json.dumps(fields, separators=(",", ":")).encode()
     assert entry.hash == hashlib.sha256(written).hexdigest()
-    assert entry.hash == "c79dc8b0cd59bde3e2bebba898fb5452176c2febe8dcbcaf84e383ff336837d9"
+    assert entry.hash == "d90cce21c5f7cdbe42df67195645925978e98bd09ea300d0ead4db8302453427"

@@ -63,7 +63,7 @@ def test_a_new_payment_knows_only_its_quote() -> None:
     assert (PAYMENT.received_minor, PAYMENT.credited, PAYMENT.status) == (0, 0, "created")
     assert (PAYMENT.user_id, PAYMENT.quote_id) == ("ada", "quote_1")
     assert PAYMENT.expires_seconds == 3_600
-    assert (PAYMENT.refunds, PAYMENT.disputes, PAYMENT.clawback) == ("{}", "{}", "[]")
+    assert (PAYMENT.refunds, PAYMENT.disputes, PAYMENT.clawback) == ("{}", "{}", "{}")
     assert (payment.reversed_credits(PAYMENT), PAYMENT.reversals, PAYMENT.locked) == (0, 0, 0)
 
 
@@ -74,6 +74,23 @@ def test_what_was_filed_early_is_read_back_as_it_was() -> None:
     assert payment.Early.read(None) == payment.Early(refunds="{}", disputes="{}")
     made = payment.from_quote(QUOTE, facts(), incident, NOW)
     assert (made.refunds, made.disputes) == (early.refunds, early.disputes)
+
+
+def test_the_terms_of_a_sale_are_written_in_one_way_and_read_back() -> None:
+    terms = payment.Terms(1_000, "usd", NOW)
+    text = f'{{"amount_minor":1000,"currency":"usd","expires_at":"{NOW}"}}'
+    assert terms.write() == text
+    assert payment.Terms.read(text) == terms
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "x", "[]", "null", "{}", '{"amount_minor":1000,"currency":"usd"}',
+     '{"amount_minor":"1000","currency":"usd","expires_at":""}',
+     '{"amount_minor":10.5,"currency":"usd","expires_at":""}'],
+)  # fmt: skip
+def test_terms_that_cannot_be_read_are_none(text: str | None) -> None:
+    assert payment.Terms.read(text) is None
 
 
 def test_what_was_taken_back_is_what_refunds_and_disputes_took() -> None:

@@ -294,21 +294,85 @@ def test_promotional_credits_that_go_for_refunded_ones_are_used(books: Books) ->
     }  # fmt: skip
 
 
-def test_a_use_that_is_undone_after_its_refund_brings_no_paid_credits_back(
+def test_a_use_that_is_undone_after_its_refund_brings_no_paid_credits_back(books: Books) -> None:
+    books.buy("ada", "a", 100, 1_000)
+    entry = books.wallets.spend("ada", 60, key="s")
+    books.refund("a", 1_000)
+    books.grant("ada", "g", 60)  # repays the debt
+    books.turn(1)
+    books.wallets.reverse(entry)
+    report = books.report()
+    assert report.days[0].used_promotional == 60
+    assert moved(report.days[-1]) == {"used": -60, "used_other": -60}
+    assert report.closing == Holdings(wallet=60, deferred=0)
+    assert report.deferred == {"usd": dollars(0, "0.00")}
+    books.turn(1)
+    books.wallets.spend("ada", 60, key="t")
+    assert moved(books.report().days[-1]) == {"used": 60, "used_other": 60}
+
+
+def test_a_use_that_is_undone_makes_up_for_what_was_written_off(
     open_books: Callable[..., Books],
 ) -> None:
     books = open_books(refund_policy="clamp")
     books.buy("ada", "a", 100, 1_000)
     entry = books.wallets.spend("ada", 60, key="s")
-    books.refund("a", 1_000)
-    books.wallets.reverse(entry)
     books.turn(1)
-    report = books.report()
-    assert report.days[0].written_off == 60
-    assert report.closing == Holdings(wallet=60, deferred=0)
-    assert report.deferred == {"usd": dollars(0, "0.00")}
-    books.wallets.spend("ada", 60, key="t")
-    assert moved(books.report().days[-1]) == {"used": 60, "used_other": 60}
+    books.refund("a", 1_000)
+    books.turn(1)
+    books.wallets.reverse(entry)
+    sold, refunded, undone = books.report().days
+    assert moved(sold) == {"sold": 100, "used": 60, "used_paid": 60}
+    assert moved(refunded) == {
+        "refunded": 100, "written_off": 60, "used_paid": -60, "used_other": 60,
+    }  # fmt: skip
+    assert moved(undone) == {"used": -60, "used_other": -60, "written_off": -60}
+    assert undone.closing == Holdings()
+    last = books.report().money[-1]
+    assert (last.day, last.taken_back, last.used) == (
+        refunded.day,
+        dollars(100, "10.00"),
+        dollars(-60, "-6.00"),
+    )
+    assert books.report().deferred == {"usd": dollars(0, "0.00")}
+
+
+def test_what_comes_back_beyond_a_write_off_is_not_used_yet(
+    open_books: Callable[..., Books],
+) -> None:
+    books = open_books(refund_policy="clamp")
+    books.buy("ada", "a", 100, 1_000)
+    entry = books.wallets.spend("ada", 60, key="s")
+    books.refund("a", 500)  # 40 are there, 10 are written off
+    books.turn(1)
+    books.wallets.reverse(entry)
+    last = books.report().days[-1]
+    assert moved(last) == {"used": -60, "used_paid": -50, "used_other": -10, "written_off": -10}
+    assert last.closing == Holdings(wallet=50, deferred=50)
+    books.turn(1)
+    books.refund("a", 500, status="failed")
+    last = books.report().days[-1]
+    assert moved(last) == {"refunded": -50}
+    assert last.closing == Holdings(wallet=100, deferred=100)
+    assert books.report().deferred == {"usd": dollars(100, "10.00")}
+
+
+def test_held_credits_that_were_written_off_are_gone_when_the_hold_lets_go(
+    open_books: Callable[..., Books],
+) -> None:
+    books = open_books(refund_policy="clamp")
+    books.buy("ada", "a", 100, 1_000)
+    hold = books.wallets.hold("ada", 60, key="h", ttl=7 * DAY_SECONDS)
+    books.turn(1)
+    books.refund("a", 1_000)
+    assert moved(books.report().days[-1]) == {"refunded": 100, "written_off": 60}
+    # They are there still, and nobody's money stands behind them.
+    assert books.report().closing == Holdings(held=60, deferred=0)
+    books.turn(1)
+    hold.capture(20)
+    last = books.report().days[-1]
+    assert moved(last) == {"used": 20, "used_other": 20, "written_off": -40}
+    assert last.closing == Holdings()
 
 
 def test_a_correction_is_neither_paid_nor_promotional(books: Books) -> None:
@@ -345,17 +409,23 @@ def test_what_expired_and_is_refunded_is_no_breakage_any_more(books: Books) -> N
     assert books.report().money[-1].breakage == dollars(-40, "-4.00")
 
 
+@pytest.mark.parametrize("policy", ["debt", "clamp"])
 def test_what_expires_after_its_money_went_back_is_no_breakage(
-    open_books: Callable[..., Books],
+    open_books: Callable[..., Books], policy: str
 ) -> None:
-    books = open_books(refund_policy="clamp")
+    books = open_books(refund_policy=policy)
     books.buy("ada", "a", 100, 1_000, expires_days=1)
     entry = books.wallets.spend("ada", 60, key="s")
     books.refund("a", 1_000)
+    books.grant("ada", "g", 60)  # repays the debt, where there is one
     books.wallets.reverse(entry)
     books.turn(2)
     books.wallets.post_due("ada")
-    assert moved(books.report().days[-1]) == {"expired": 60, "expired_other": 60}
+    expired = {"expired": 60, "expired_other": 60} if policy == "debt" else {}
+    last = books.report().days[-1]
+    assert (last.day == FIRST.date()) == (not expired), "nothing was there to expire"
+    assert {name: getattr(last, name) for name in expired} == expired
+    assert sum(row.expired_paid for row in books.report().days) == 0
     assert {row.breakage.amount for row in books.report().money} == {Decimal(0)}
 
 
@@ -571,6 +641,7 @@ percents = st.integers(1, 100)
 numbers = st.integers(0, 3)
 users = st.sampled_from(USERS)
 expiries = st.none() | st.integers(1, 3)
+policies = st.sampled_from(["debt", "clamp", "freeze"])
 overages = st.sampled_from(["refuse", "take", "debt", "debt"])
 ACTIONS = st.one_of(
     st.tuples(st.just("buy"), users, st.sampled_from(PRICES), expiries),
@@ -703,6 +774,7 @@ def check_against_the_rows(books: Books, report: Report) -> None:
     assert total(report, "refunded") + total(report, "disputed") == taken_back
     assert total(report, "used_paid") == used
     assert total(report, "expired_paid") == expired
+    assert total(report, "written_off") == sum(lot.written_off for lot in books.rows(Lot))
     # Of the paid credits, none is lost and none counts twice.
     assert report.closing.deferred + used + expired + taken_back == sold
 
@@ -772,13 +844,14 @@ def check_trial_balance(report: Report, verified: cp.VerificationReport) -> None
 
 @given(
     st.lists(ACTIONS, min_size=10, max_size=40),
-    st.sampled_from(["debt", "clamp", "freeze"]),
+    policies,
+    policies,
     st.integers(0, 40),
 )
 def test_whatever_happened_the_report_fits_the_ledger_and_the_rows(
-    actions: list[Any], policy: str, moment: int
+    actions: list[Any], refund: str, dispute: str, moment: int
 ) -> None:
-    books = Books(refund_policy=policy, dispute_policy=policy)
+    books = Books(refund_policy=refund, dispute_policy=dispute)
     with books.system:
         play = Play(books)
         between = books.instant

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit_payments.domain import reversal
-from credit_payments.domain.stripe_facts import DisputeFacts, MovementFacts, RefundFacts
+from credit_payments.domain.stripe_facts import (
+    ChargeFacts,
+    DisputeFacts,
+    MovementFacts,
+    RefundFacts,
+)
 
 STATUSES = ("pending", "requires_action", "succeeded", "failed", "canceled")
 
@@ -78,6 +84,61 @@ def test_refunds_that_came_to_nothing_are_counted() -> None:
     assert reversal.failed_refunds(known) == 2
 
 
+# -- what a charge says of all of its refunds ---------------------------------------------------
+
+
+def charged(*amounts: int, text: str = "{}", name: str = "ch_1") -> str:
+    for amount in amounts:
+        text = reversal.merge_refund(text, ChargeFacts(name, "usd", amount))
+    return text
+
+
+def test_a_refund_is_counted_though_only_its_charge_tells_of_it() -> None:
+    assert taken_back(charged(500)) == 50
+    assert taken_back(charged(0)) == 0
+    assert taken_back(charged(5_000)) == 100
+
+
+def test_the_most_that_a_charge_ever_said_counts_once() -> None:
+    for order in itertools.permutations([300, 700, 500]):
+        assert charged(*order) == charged(*order, *order) == '{"ch_1":[700,"charge"]}'
+
+
+def test_a_refund_that_is_told_by_itself_and_by_its_charge_counts_once() -> None:
+    for told in (500, 300):
+        both = merged(("re_1", 500, "succeeded"))
+        assert taken_back(charged(told, text=both)) == 50
+    assert taken_back(charged(700, text=merged(("re_1", 500, "pending")))) == 70
+    assert (
+        taken_back(charged(700, text=merged(("re_1", 500, "succeeded"), ("re_2", 900, None))))
+        == 100
+    )
+
+
+def test_a_refund_that_failed_is_taken_off_what_its_charge_said() -> None:
+    failed = merged(("re_1", 500, "failed"))
+    assert taken_back(charged(500, text=failed)) == 0
+    assert taken_back(charged(700, text=failed)) == 20
+    assert taken_back(charged(300, text=failed)) == 0
+    assert taken_back(charged(800, text=merged(("re_1", 500, "failed"), ("re_2", 300, None)))) == 30
+    assert reversal.failed_refunds(charged(700, text=failed)) == 1
+
+
+@given(
+    st.permutations(
+        [("re_1", 300, "succeeded"), ("re_2", 400, "pending"), ("re_2", 400, "failed"), 300, 700]
+    )
+)
+def test_any_order_of_refunds_and_charges_takes_back_the_same(order: list[Any]) -> None:
+    text = "{}"
+    for told in order:
+        if isinstance(told, int):
+            text = charged(told, text=text)
+        else:
+            text = reversal.merge_refund(text, RefundFacts(told[0], told[1], "usd", told[2]))
+    assert taken_back(text) == 30
+
+
 # -- disputes ---------------------------------------------------------------------------------
 
 WITHDRAWN, REINSTATED = "charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated"
@@ -130,6 +191,20 @@ def test_money_in_the_currency_of_the_account_counts_by_its_proportion() -> None
     half = MovementFacts("txn_2", 231)
     assert due(disputed((UPDATED, "lost", [taken]))).disputed == 50
     assert due(disputed((UPDATED, "lost", [taken, half]))).disputed == 25
+
+
+@pytest.mark.parametrize("back", [1, 450, 463, 480])
+def test_what_came_back_of_a_dispute_that_was_won_is_all_of_it(back: int) -> None:
+    """The rate may have moved: https://docs.stripe.com/currencies/disputes-refunds."""
+    taken, given_back = MovementFacts("txn_1", -463), MovementFacts("txn_2", back)
+    told: list[Telling] = [
+        (WITHDRAWN, "needs_response", [taken]),
+        (REINSTATED, "under_review", [taken, given_back]),
+        (UPDATED, "won", [taken]),
+    ]
+    for order in itertools.permutations(told):
+        assert due(disputed(*order)) == (0, 0, False)
+    assert due(disputed((UPDATED, "won", [taken]))).disputed == 50, "nothing came back yet"
 
 
 def test_a_dispute_and_refunds_take_back_no_more_than_everything() -> None:

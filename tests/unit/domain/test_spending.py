@@ -8,6 +8,7 @@ import pytest
 
 from credit_payments.domain import lots
 from credit_payments.domain.decision import Command, NotLoaded, Range, View
+from credit_payments.domain.holding import PlaceHold, ReleaseHold
 from credit_payments.domain.records import NEVER, Entry, Key, Lot, Record, Wallet, key_of
 from credit_payments.domain.spending import Grant, PostDue, Spend, Suspend, Undo
 from credit_payments.errors import (
@@ -53,6 +54,8 @@ class Rows:
     def run(self, command: Command[Any], now: str = NOW) -> Any:
         decision = command.decide(self.view(command, now), now)
         self.rows |= {key_of(row): row for row in decision.changes}
+        if decision.refusal is not None:  # as the queue does, once the changes are written
+            raise decision.refusal
         return decision.answer
 
     def _first(self, asked: Range) -> list[Record]:
@@ -95,6 +98,7 @@ def test_a_grant_gives_the_wallet_the_lot_and_the_entry_that_change() -> None:
         held=0,
         frozen=0,
         expired=0,
+        written_off=0,
         expiries=0,
         locked=0,
         created_at=NOW,
@@ -173,8 +177,9 @@ def test_deciding_changes_nothing_of_what_was_loaded() -> None:
     rows.run(grant())
     before = dict(rows.rows)
     too_much = spend(credits=6)
-    with pytest.raises(InsufficientCredits):
-        too_much.decide(rows.view(too_much), NOW)
+    refused = too_much.decide(rows.view(too_much), NOW)
+    assert isinstance(refused.refusal, InsufficientCredits)
+    assert list(refused.changes) == []
     for command in (grant(key="k2"), spend()):
         command.decide(rows.view(command), NOW)
     assert rows.rows == before
@@ -276,6 +281,26 @@ def test_what_is_due_is_posted_by_whoever_touches_the_wallet_first(
     wallet = rows.rows[Wallet, "ada"]
     assert isinstance(wallet, Wallet)
     assert (wallet.available, wallet.due_at) == (5 * (len(posted) - 1), NEVER)
+
+
+def test_what_comes_back_into_an_expired_lot_expires_under_a_name_that_no_other_lot_has() -> None:
+    rows = Rows()
+    rows.run(grant(key="k", credits=10, expires_at=LATER))
+    for key in ("1", "2", "3"):
+        rows.run(PlaceHold(user_id="ada", credits=3, key=key, ttl_seconds=10**6))
+    # This lot expires, too; and its name is that of the other, with a number behind it.
+    rows.run(grant(user_id="bob", key="k:2", expires_at=LATER))
+    for key in ("1", "2", "3"):
+        rows.run(ReleaseHold(key=key), LATER)
+    rows.run(PostDue(user_id="bob"), LATER)
+    entries = [row for row in rows.rows.values() if isinstance(row, Entry)]
+    assert [entry.cause for entry in entries if entry.kind == "expiry"] == [
+        "expiry:grant:k", "expiry:2:grant:k", "expiry:3:grant:k", "expiry:4:grant:k",
+        "expiry:grant:k:2",
+    ]  # fmt: skip
+    lot = rows.rows[Lot, "grant:k"]
+    assert isinstance(lot, Lot)
+    assert (lot.available, lot.held, lot.expired, lot.expiries) == (0, 0, 10, 4)
 
 
 def _fields(command: Any) -> dict[str, Any]:
