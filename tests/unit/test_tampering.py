@@ -766,7 +766,13 @@ def test_a_hold_that_names_another_lot_is_found(place: tuple[cp.System, Intruder
     system, intruder = place
     hold = next(hold for hold in intruder.rows(Hold) if hold.open)
     intruder.change(hold, taken=compact([["grant:other", hold.credits]]))
-    assert accused(system.verify()) == {hold.user_id}
+    problems = system.verify().problems
+    assert {problem.user_id for problem in problems} == {hold.user_id}
+    (lot_id, _), *_ = json.loads(hold.taken)
+    assert {problem.message for problem in problems} == {
+        "the lot grant:other is missing",
+        f"the lot {lot_id} is not what the open holds took of it",
+    }
 
 
 @pytest.mark.parametrize(

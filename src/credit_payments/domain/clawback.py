@@ -131,7 +131,7 @@ def _move(
         takes, popped = _popped(before.takes, -credits - less)
         missing -= less
     after = _part(takes, missing, due, policies)
-    if credits <= 0 and after.debt > before.debt:
+    if after.debt > before.debt:
         after = _pay(book, draft, before, after)
     _adjust(book, draft, lot_id, before, after)
     for place, amount in popped:
@@ -173,12 +173,19 @@ def _popped(takes: list[Take], credits: int) -> tuple[list[Take], list[Take]]:
 
 def _pay(book: Book, draft: Draft, before: Clawback, after: Clawback) -> Clawback:
     """A debt that comes from what was written off is paid at once with what is available."""
-    paid, short = lots.take(book.front(), after.debt - before.debt)
+    paid, short = lots.take(_left(book, draft), after.debt - before.debt)
     for lot_id, amount in paid:
         draft.move(lot_id, available=-amount)
     return Clawback(
         takes=after.takes + paid, debt=before.debt + short, written_off=after.written_off
     )
+
+
+def _left(book: Book, draft: Draft) -> Iterator[Lot]:
+    """The lots in the order in which they are spent, less what the draft takes of them."""
+    for lot in book.front():
+        taken = draft.of(lot.lot_id).available
+        yield msgspec.structs.replace(lot, available=lot.available + taken) if taken else lot
 
 
 def _others(book: Book, lot_id: str) -> Iterator[Lot]:

@@ -53,6 +53,7 @@ class Payment:
         stack: what was taken back from where, the last at the end.
         owed: what was missing then, and became a debt.
         forgiven: what was missing then, and was written off.
+        stopping: how much of what was missing is to stop the wallet.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Payment:
     stack: Parts = attrs.field(factory=list)
     owed: int = 0
     forgiven: int = 0
+    stopping: int = 0
 
     @property
     def lot(self) -> str:
@@ -173,6 +175,7 @@ class Payment:
         wallet.come_in([(own.name, back)], back)
         own.forgiven += max(0, more_forgiven)
         _, wallet.debt = wallet.go_out(wallet.debt)  # by what came in since it was forgiven
-        stops = any(shares[kind] and policies[kind] == "freeze" for kind in shares)
-        if more_owed > 0 and stops:
+        stopping = sum(shares[kind] for kind in shares if policies[kind] == "freeze")
+        if stopping > self.stopping:
             wallet.suspended = True
+        self.stopping = stopping

@@ -164,7 +164,8 @@ def test_a_payment_that_says_it_was_credited_and_was_not_is_found(changes: dict[
     ]
 
 
-def test_what_is_not_given_is_not_missed() -> None:
+def sold() -> tuple[Wallet, Lot, Entry]:
+    """A wallet with one credit, its lot, and the payment that brought it."""
     effect = ledger.Effect(
         kind=ledger.Kind.PAYMENT,
         cause="payment:pi_1",
@@ -179,11 +180,50 @@ def test_what_is_not_given_is_not_missed() -> None:
         "payment:pi_1", "ada", "purchase", 1, 0, "9999-12-31T23:59:59.999999Z", 1, 1, 1, 0, 0, 0, 0,
         0, 0, "now",
     )  # fmt: skip
+    return wallet, lot, entry
+
+
+def test_what_is_not_given_is_not_missed() -> None:
+    wallet, lot, entry = sold()
     assert audit.verify([wallet], [lot], [], [entry]).ok
     unsold = audit.verify([wallet], [lot], [], [entry], purchases=[])
     assert [p.message for p in unsold.problems] == ["the purchase of payment:pi_1 is missing"]
     unpaid = audit.verify([wallet], [lot], [], [entry], payments=[])
     assert [p.message for p in unpaid.problems] == ["the record of payment:pi_1 is missing"]
+
+
+def test_a_lot_that_is_locked_and_not_frozen_or_the_reverse_is_found() -> None:
+    wallet, lot, entry = sold()
+    for changes in ({"locked": 1}, {"open": 0}):
+        report = audit.verify([wallet], [msgspec.structs.replace(lot, **changes)], [], [entry])
+        assert [problem.message for problem in report.problems] == [
+            "the lot payment:pi_1 is not in the state that its credits are in"
+        ]
+
+
+def test_lots_and_holds_of_nobody_are_found() -> None:
+    _, lot, _ = sold()
+    hold = Hold("hold:k", "bob", 1, "held", 1, 0, "refuse", "", "[]", "now", "now")
+    report = audit.verify([], [lot], [hold], [], [], [])
+    assert [(problem.user_id, problem.message) for problem in report.problems] == [
+        ("ada", "rows without a wallet"),
+        ("bob", "rows without a wallet"),
+    ]
+
+
+@pytest.mark.parametrize("state", ["expired", "written_off"])
+def test_an_entry_whose_lots_and_legs_tell_of_different_things_is_found(state: str) -> None:
+    wallet, lot, first = sold()
+    draft = ledger.Draft()
+    draft.move("payment:pi_1", **{state: 1})
+    effect = ledger.Effect(kind=ledger.Kind.EXPIRY, cause="expiry:payment:pi_1")
+    entry, _ = ledger.post(wallet, effect, draft, "now")
+    wallet = msgspec.structs.replace(wallet, entries=2, head=entry.hash)
+    lot = msgspec.structs.replace(lot, expiries=1, **{state: 1})
+    report = audit.verify([wallet], [lot], [], [first, entry])
+    assert [(problem.transaction_id, problem.message) for problem in report.problems] == [
+        (entry.transaction_id, "its lots do not agree with what expired or was written off")
+    ]
 
 
 @pytest.mark.parametrize("cause", ["", "reversal", "reversal:", "reversal:pi_1", ":", "x"])
