@@ -131,8 +131,6 @@ def _move(
         takes, popped = _popped(before.takes, -credits - less)
         missing -= less
     after = _part(takes, missing, due, policies)
-    if after.debt > before.debt:
-        after = _pay(book, draft, before, after)
     _adjust(book, draft, lot_id, before, after)
     for place, amount in popped:
         if place == EXPIRED:
@@ -171,14 +169,13 @@ def _popped(takes: list[Take], credits: int) -> tuple[list[Take], list[Take]]:
     return kept, last[::-1]
 
 
-def _pay(book: Book, draft: Draft, before: Clawback, after: Clawback) -> Clawback:
-    """A debt that comes from what was written off is paid at once with what is available."""
-    paid, short = lots.take(_left(book, draft), after.debt - before.debt)
+def _owe(book: Book, draft: Draft, credits: int) -> None:
+    """Owe so many credits more; what came in since they were missing repays them at once."""
+    has = book.wallet.available + sum(change.available for change in draft.lots())
+    paid, _ = lots.take(_left(book, draft), min(credits, has))
     for lot_id, amount in paid:
         draft.move(lot_id, available=-amount)
-    return Clawback(
-        takes=after.takes + paid, debt=before.debt + short, written_off=after.written_off
-    )
+    draft.debt += credits - sum(take.credits for take in paid)
 
 
 def _left(book: Book, draft: Draft) -> Iterator[Lot]:
@@ -214,7 +211,7 @@ def _adjust(book: Book, draft: Draft, lot_id: str, before: Clawback, after: Claw
     they were missing.
     """
     if after.debt > before.debt:
-        draft.debt += after.debt - before.debt
+        _owe(book, draft, after.debt - before.debt)
     if after.written_off > before.written_off:
         book.write_off(draft, lot_id, after.written_off - before.written_off)
     given = max(0, before.debt - after.debt)
