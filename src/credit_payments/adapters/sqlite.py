@@ -153,12 +153,19 @@ class _Rows:
             alike.setdefault((asked.series._replace(group=""), asked.limit), []).append(asked)
         found: dict[Range, Sequence[Record]] = {}
         for some in alike.values():
-            kind, _, equals, order, ending = some[0].series
-            statement = schema.select_first(kind, tuple(name for name, _ in equals), order, ending)
+            kind, group, equals, order, ending = some[0].series
+            names = tuple(name for name, _ in equals)
+            if len(some) == 1:
+                statement = schema.select_first_of_one(kind, names, order, ending)
+                values = (group, *(value for _, value in equals), some[0].limit)
+                rows = self._connection.execute(statement, values)
+                found[some[0]] = [kind(*row) for row in rows]
+                continue
+            statement = schema.select_first(kind, names, order, ending)
             groups = msgspec.json.encode([asked.series.group for asked in some]).decode()
-            values = (*(value for _, value in equals), some[0].limit, groups)
-            (rows,) = self._connection.execute(statement, values).fetchone()
-            found.update(zip(some, _series_decoder(kind).decode(rows), strict=True))
+            many = (*(value for _, value in equals), some[0].limit, groups)
+            (text,) = self._connection.execute(statement, many).fetchone()
+            found.update(zip(some, _series_decoder(kind).decode(text), strict=True))
         return found
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
@@ -177,6 +184,11 @@ class _SqliteTransaction:
             by_kind.setdefault(kind, []).append(key)
         found: dict[Key, Record] = {}
         for kind, names in by_kind.items():
+            if len(names) == 1:  # without the detour through JSON, which pays for many
+                one = _Rows(self._connection).get(kind, names[0])
+                if one is not None:
+                    found[kind, names[0]] = one
+                continue
             name_of = attrgetter(kind.KEY)
             asked = msgspec.json.encode(names).decode()
             (rows,) = self._connection.execute(schema.select_many(kind), (asked,)).fetchone()

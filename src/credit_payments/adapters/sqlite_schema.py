@@ -67,6 +67,13 @@ def _create_statements(kind: type[Record]) -> list[str]:
     return statements
 
 
+def _conditions(kind: type[Record], equals: tuple[str, ...], ending: str | None) -> str:
+    conditions = [f"{_known(kind, column)} = ?" for column in equals]
+    if ending is not None:
+        conditions.append(_ends(kind, ending))
+    return "".join(f" AND {condition}" for condition in conditions)
+
+
 def _ends(kind: type[Record], column: str) -> str:
     """As a literal, since SQLite uses a partial index only where it sees that it suffices."""
     return f"{_known(kind, column)} < '{NEVER}'"
@@ -105,13 +112,23 @@ def select_many(kind: type[Record]) -> str:
 
 
 @cache
+def select_first_of_one(
+    kind: type[Record], equals: tuple[str, ...], order: tuple[str, ...], ending: str | None
+) -> str:
+    """The first rows of one group, one by one."""
+    conditions = _conditions(kind, equals, ending)
+    return (
+        f"SELECT {_columns(kind)} FROM {kind.TABLE} WHERE {kind.GROUP} = ?{conditions} "  # noqa: S608
+        f"ORDER BY {_ordered(kind, order, descending=False)} LIMIT ?"
+    )
+
+
+@cache
 def select_first(
     kind: type[Record], equals: tuple[str, ...], order: tuple[str, ...], ending: str | None
 ) -> str:
     """The first rows of the groups in a JSON array, as a JSON array of arrays of arrays."""
-    conditions = "".join(f" AND {_known(kind, column)} = ?" for column in equals)
-    if ending is not None:
-        conditions += f" AND {_ends(kind, ending)}"
+    conditions = _conditions(kind, equals, ending)
     return (
         f"SELECT json_group_array(json((SELECT json_group_array(json_array({_columns(kind)})) "  # noqa: S608
         f"FROM (SELECT * FROM {kind.TABLE} WHERE {kind.GROUP} = asked.value{conditions} "
@@ -166,6 +183,9 @@ def unindexed(kind: type[Record]) -> tuple[str, ...]:
 @cache
 def update(kind: type[Record], columns: tuple[str, ...], rows: int) -> str:
     """Rows that exist: of each, the columns and then its key."""
+    if rows == 1:
+        changes = ", ".join(f"{name} = ?" for name in columns)
+        return f"UPDATE {kind.TABLE} SET {changes} WHERE {kind.KEY} = ?"  # noqa: S608
     one = f"({', '.join('?' * (len(columns) + 1))})"
     changes = ", ".join(f"{name} = given.column{i}" for i, name in enumerate(columns, 1))
     return (

@@ -13,8 +13,8 @@ A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
 R = TypeVar("R", bound=Record)
 
-FIRST_ROWS = 8
-"""How many rows of a series are loaded at first: most wallets have fewer lots."""
+FIRST_ROWS = 2
+"""How many rows of a series are loaded at first: most spends take from one lot."""
 GROWTH = 8
 """By what factor more of them are loaded where those were not enough."""
 
