@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.copies import remove_database
 from benchmarks.measure import Plan, Row, WrongResult, prepared, ratio_row, take_turns
-from benchmarks.writing import remove_database
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.bootstrap import System, connect
 from credit_payments.domain import instants

@@ -5,8 +5,6 @@ Each turn gets a copy of the same database file, with the same quotes, payments 
 
 from __future__ import annotations
 
-import itertools
-import os
 import shutil
 import threading
 import time
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks import raw, stripe_events
+from benchmarks.copies import fresh_copy
 from benchmarks.measure import Plan, Row, WrongResult, prepared, ratio_row, take_turns
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.adapters.system_clock import SystemClock
@@ -43,7 +42,6 @@ class _Case:
         self._folder = folder
         self._template = template
         self.commands = commands
-        self._numbers = itertools.count()
         self._reference, self._script = self._record()
 
     def prepare(self, system: System) -> list[Command]:
@@ -56,25 +54,26 @@ class _Case:
 
     def by_library(self, callers: int) -> float:
         """Run all commands, shared out among so many threads; how many a second."""
-        path = self._fresh_copy()
-        with connect(
-            database=f"sqlite:///{path}", stripe_webhook_secret=stripe_events.WEBHOOK_SECRET
-        ) as system:
+        with (
+            fresh_copy(self._template) as path,
+            connect(
+                database=f"sqlite:///{path}", stripe_webhook_secret=stripe_events.WEBHOOK_SECRET
+            ) as system,
+        ):
             rate = run_all(self.prepare(system), callers)
             self._check(system)
-        remove_database(path)
         return rate
 
     def by_hand(self) -> float:
         """Write the same rows without the library; how many transactions a second."""
-        path = self._fresh_copy()
-        rate = raw.replay(path, self._script)
-        raw.check_same_rows(path, self._reference)
-        remove_database(path)
+        with fresh_copy(self._template) as path:
+            rate = raw.replay(path, self._script)
+            raw.check_same_rows(path, self._reference)
         return rate
 
     def _record(self) -> tuple[Path, raw.Script]:
-        path = self._fresh_copy()
+        path = self._folder / f"{type(self).__name__}.db"
+        shutil.copyfile(self._template, path)
         storage = raw.RecordingStorage(path)
         settings = load_settings(
             {"database": "memory://", "stripe_webhook_secret": stripe_events.WEBHOOK_SECRET}, []
@@ -95,13 +94,6 @@ class _Case:
             balance = system.wallets.balance(_user(user))
             if (balance.available, balance.debt) != (expected, 0):
                 raise WrongResult(f"{_user(user)} has {balance}, {expected} were expected.")
-
-    def _fresh_copy(self) -> Path:
-        path = self._folder / f"{next(self._numbers)}-{type(self).__name__}.db"
-        shutil.copyfile(self._template, path)
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())  # so that nobody's first commit pays for the copy
-        return path
 
 
 class _Webhooks(_Case):
@@ -262,8 +254,3 @@ def quote_id(number: int) -> str:
 
 def _user(number: int) -> str:
     return f"user-{number % USERS:04d}"
-
-
-def remove_database(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)

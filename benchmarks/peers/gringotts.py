@@ -15,9 +15,10 @@ import fastapi
 
 from benchmarks import stripe_events
 from benchmarks.checkout_events import checkout_completed
+from benchmarks.copies import fresh_copy
 from benchmarks.measure import WrongResult
 from benchmarks.peers.asgi import delivery
-from benchmarks.peers.turn import WALLET, WARM_UP, Operation, by_tasks, fresh_copy, key
+from benchmarks.peers.turn import WALLET, WARM_UP, Operation, by_tasks, key
 from benchmarks.writing import AMOUNT_MINOR, CALLERS, CREDITS_AT_FIRST, CREDITS_BOUGHT
 from credit_payments.adapters.sqlite_connections import CHECKPOINT_PAGES
 

@@ -11,9 +11,10 @@ import fastapi
 import msgspec
 
 from benchmarks import stripe_events
+from benchmarks.copies import fresh_copy
 from benchmarks.measure import WrongResult
 from benchmarks.peers.asgi import delivery
-from benchmarks.peers.turn import WALLET, WARM_UP, by_tasks, by_threads, fresh_copy, key
+from benchmarks.peers.turn import WALLET, WARM_UP, by_tasks, by_threads, key
 from benchmarks.writing import (
     AMOUNT_MINOR,
     CREDITS_AT_FIRST,

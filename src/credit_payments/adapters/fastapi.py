@@ -60,7 +60,8 @@ def create_router(
     check_current_user(current_user)
     api = Api(system)
     router = fastapi.APIRouter(prefix=prefix, tags=["payments"], route_class=_Route)
-    for route in ROUTES:
+    # Routes are tried one after the other: the one that Stripe calls all the time comes first.
+    for route in sorted(ROUTES, key=lambda route: route.name != "webhook"):
         router.add_api_route(
             route.path,
             _endpoint(api, route, current_user),
