@@ -7,6 +7,7 @@ Example::
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -92,7 +93,9 @@ class _Route(APIRoute):
     def get_route_handler(
         self,
     ) -> Callable[[fastapi.Request], Coroutine[Any, Any, fastapi.Response]]:
-        handle = super().get_route_handler()
+        # Without a caller there is nothing to resolve, and resolving nothing takes FastAPI longer
+        # than a webhook takes us.
+        handle = self.endpoint if self.endpoint in _plain else super().get_route_handler()
 
         async def answer(received: fastapi.Request) -> fastapi.Response:
             try:
@@ -101,6 +104,10 @@ class _Route(APIRoute):
                 return _to_fastapi(error_response(error))
 
         return answer
+
+
+_plain: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+"""Endpoints that take the request and nothing else."""
 
 
 def _endpoint(api: Api, route: Route, current_user: CurrentUser) -> Callable[..., Any]:
@@ -117,7 +124,6 @@ def _endpoint(api: Api, route: Route, current_user: CurrentUser) -> Callable[...
         )
         return _to_fastapi(await run_in_threadpool(api.handle, route, request, caller))
 
-    # Resolving a dependency costs more than receiving a webhook: who needs none, has none.
     async def for_anybody(received: fastapi.Request) -> fastapi.Response:
         return await answer(received, None)
 
@@ -126,7 +132,10 @@ def _endpoint(api: Api, route: Route, current_user: CurrentUser) -> Callable[...
     ) -> fastapi.Response:
         return await answer(received, caller)
 
-    return for_a_caller if route.needs_caller else for_anybody
+    if route.needs_caller:
+        return for_a_caller
+    _plain.add(for_anybody)
+    return for_anybody
 
 
 def _body_reader(bytes_max: int) -> Callable[[fastapi.Request], Awaitable[bytes]]:

@@ -15,7 +15,7 @@ from functools import cache, partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -64,15 +64,18 @@ class SqliteStorage:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See the port."""
-        with _translated(), self._connections.writer() as connection:
-            try:
-                # Inside, because a signal's exception may come between its effect and its return.
-                connection.execute("BEGIN IMMEDIATE")
-                yield _SqliteTransaction(connection)
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+        try:
+            with self._connections.writer() as connection:
+                try:
+                    # Inside: a signal's exception may come between its effect and its return.
+                    connection.execute("BEGIN IMMEDIATE")
+                    yield _SqliteTransaction(connection)
+                    connection.execute("COMMIT")
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise _translation(error) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
@@ -215,7 +218,7 @@ class _SqliteTransaction:
             columns = type(record), self._columns_of(record)
             by_columns.setdefault(columns, []).append(record)
         for (kind, names), rows in by_columns.items():
-            self._many(rows, partial(schema.update, kind, names), attrgetter(*names, kind.KEY))
+            self._many(rows, partial(schema.update, kind, names), _values_of(kind, names))
 
     def _columns_of(self, record: Record) -> tuple[str, ...]:
         """Which columns to set: indexed ones only if they change.
@@ -237,6 +240,9 @@ class _SqliteTransaction:
         statement: Callable[[int], str],
         values: Callable[[Record], tuple[object, ...]],
     ) -> None:
+        if len(records) == 1:
+            self._connection.execute(statement(1), values(records[0]))
+            return
         for some in _in_runs(records):
             places = list(chain.from_iterable(map(values, some)))
             self._connection.execute(statement(len(some)), places)
@@ -248,6 +254,11 @@ _INDEXED = {
     for kind, unindexed in _UNINDEXED.items()
     if unindexed != kind.MUTABLE
 }
+
+
+@cache
+def _values_of(kind: type[Record], names: tuple[str, ...]) -> Callable[[Record], Any]:
+    return attrgetter(*names, kind.KEY)
 
 
 def _in_runs(rows: Sequence[Record]) -> Iterator[Sequence[Record]]:
@@ -273,15 +284,17 @@ def _series_decoder(kind: type[R]) -> msgspec.json.Decoder[list[list[R]]]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """The one place where SQLite's errors become the port's."""
     try:
         yield
-    except CreditPaymentsError:
-        raise
-    except sqlite3.IntegrityError as error:
-        if error.sqlite_errorcode in _TAKEN:
-            raise WriteConflict(str(error)) from error
-        raise CreditPaymentsError(f"SQLite refused a row: {error}", code="row_refused") from error
     except sqlite3.Error as error:
-        # Locked, disk full, I/O error: the message is SQLite's own and holds no values.
-        raise StorageUnavailable(f"The SQLite database failed: {error}") from error
+        raise _translation(error) from error
+
+
+def _translation(error: sqlite3.Error) -> Exception:
+    """The one place where SQLite's errors become the port's."""
+    if isinstance(error, sqlite3.IntegrityError):
+        if error.sqlite_errorcode in _TAKEN:
+            return WriteConflict(str(error))
+        return CreditPaymentsError(f"SQLite refused a row: {error}", code="row_refused")
+    # Locked, disk full, I/O error: the message is SQLite's own and holds no values.
+    return StorageUnavailable(f"The SQLite database failed: {error}")

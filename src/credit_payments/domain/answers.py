@@ -8,6 +8,8 @@ from credit_payments.domain import instants, ledger, money, payment, values
 from credit_payments.domain.records import NEVER, Entry, Lot, Payment, Purchase
 from credit_payments.domain.stripe_facts import CustomerFacts, PaymentMethodFacts, ref_id
 
+_STATES = ledger.LotChange._fields[1:]
+
 
 def receipt(paid: Payment) -> values.Receipt:
     """What a credited payment brought."""
@@ -93,9 +95,7 @@ def entry(row: Entry) -> values.Entry:
         legs=ledger.legs_of(row),
         lots={
             change.lot_id: {
-                state: moved
-                for state, moved in zip(change._fields[1:], change[1:], strict=True)
-                if moved
+                state: moved for state, moved in zip(_STATES, change[1:], strict=True) if moved
             }
             for change in ledger.lots_of(row)
         },

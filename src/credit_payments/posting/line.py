@@ -151,6 +151,12 @@ class Line:
         Commands without an answer go back to the head of the line, which is safe even after a
         commit: their effects are keyed. None may be in neither place in between.
         """
+        if len(batch) == 1 and batch[0] is own:  # alone: nobody to answer
+            with self._mutex:
+                if self._leader is own:
+                    self._running = False
+                    self._hand_on()
+            return
         others = [ticket for ticket in batch if ticket is not own]
         with self._mutex:
             if self._leader is own:
