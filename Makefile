@@ -23,12 +23,12 @@ test: $(READY) ## Run all tests but the torture campaigns
 # By file, so that tests which build on a module's server share one worker and keep their order.
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
-check: $(READY) ## Run what takes seconds: lint, format, types, layers, unit tests
+check: $(READY) ## Run what takes seconds: lint, format, types, layers, quick unit tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	HYPOTHESIS_PROFILE=quick $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile tests/unit $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile -m "not torture and not long" tests/unit $(PYTEST_ARGS)
 
 format: $(READY) ## Sort imports and format the code
 	$(BIN)/ruff check --fix

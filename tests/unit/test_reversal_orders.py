@@ -45,6 +45,8 @@ from credit_payments.posting import batch
 from credit_payments.posting.line import Ticket
 from credit_payments.webhooks import _command
 
+pytestmark = pytest.mark.long
+
 # -- every order ------------------------------------------------------------------------------
 
 

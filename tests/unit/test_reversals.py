@@ -25,6 +25,8 @@ from tests.support.payment_story import (
 import credit_payments as cp
 from credit_payments.domain.clawback import Policies, Policy
 
+pytestmark = pytest.mark.long
+
 # -- a refund beside a dispute ----------------------------------------------------------------
 
 

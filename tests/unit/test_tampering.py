@@ -38,6 +38,8 @@ from credit_payments.domain.records import (
     key_of,
 )
 
+pytestmark = pytest.mark.long
+
 Json = dict[str, Any]
 Shop = Any
 

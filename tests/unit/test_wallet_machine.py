@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -64,7 +64,7 @@ seconds = st.one_of(st.integers(1, 20), st.integers(1, 400), st.just(0.5))
 lasting = st.none() | st.integers(1, 300)
 sales = st.sampled_from([(40, 1_000), (30, 100), (7, 333), (1, 3), (20, 20)])
 """How many credits for how many minor units."""
-policies = st.sampled_from([(policy, policy) for policy in Policy])
+policies = st.sampled_from([*product(Policy, repeat=2)])
 """For refunds and for disputes."""
 overages = st.sampled_from(["refuse", "take", "debt", "debt"])
 shares = st.sampled_from(["all", "less", "more", "one"])
@@ -599,8 +599,8 @@ def run(machine: type[WalletMachine], *, examples: int, steps: int, **given: Any
 
 
 def test_wallets_do_what_their_model_does() -> None:
-    examples = min(60, settings().max_examples)
-    run(WalletMachine, examples=examples, steps=50, derandomize=True)
+    examples = min(100, settings().max_examples)
+    run(WalletMachine, examples=examples, steps=60, derandomize=True)
 
 
 def test_wallets_on_sqlite_do_what_their_model_does(tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ class Payment:
         more_owed, more_forgiven = missing - forgiven - self.owed, forgiven - self.forgiven
         self.owed, self.forgiven = missing - forgiven, forgiven
         wallet.debt += max(0, more_owed)
+        _, wallet.debt = wallet.go_out(wallet.debt)  # by what came in since it was missing
         back = max(0, -more_owed)
         if more_forgiven < 0:  # some of it may have been made up for, and is the user's again
             never_made_up = min(own.forgiven, -more_forgiven)
@@ -174,7 +175,6 @@ class Payment:
             back += -more_forgiven - never_made_up
         wallet.come_in([(own.name, back)], back)
         own.forgiven += max(0, more_forgiven)
-        _, wallet.debt = wallet.go_out(wallet.debt)  # by what came in since it was forgiven
         stopping = sum(shares[kind] for kind in shares if policies[kind] == "freeze")
         if stopping > self.stopping:
             wallet.suspended = True

@@ -381,6 +381,7 @@ class TestBadCalls:
         assert caught.value.param == "credits"
 
 
+@pytest.mark.long
 class TestLaws:
     @many
     @given(st.data(), strategies.currencies())
