@@ -69,6 +69,7 @@ def long_history(shop: Shop) -> Shop:
     return shop
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("oldest_first", [False, True])
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 9, 10, 13, 14, 30, 61, 62, 100])
 @pytest.mark.parametrize(
