@@ -102,8 +102,6 @@ class Wallets:
             IdempotencyConflict: the key was used with other arguments.
             TryAgain: the database is busy or down.
         """
-        if reason is None:
-            raise InvalidRequest("a grant needs a reason", param="reason")
         command = Grant(
             user_id=ids.check_user_id(user_id),
             credits=checks.credits(credits),

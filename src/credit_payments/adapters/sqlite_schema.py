@@ -11,7 +11,7 @@ import msgspec
 from credit_payments.domain.records import NEVER, RECORDS, Record
 from credit_payments.errors import ConfigurationError
 
-VERSION = 1
+VERSION = 2
 _STRICT_SINCE = (3, 37, 0)
 
 

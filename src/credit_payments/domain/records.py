@@ -9,8 +9,8 @@ The fields are text and integers only, so that every database keeps exactly what
 instants are ISO 8601 text in UTC with six decimals (sortable as text; MongoDB would cut a date to
 milliseconds), amounts are minor units, structured values are canonical JSON text.
 
-Records are msgspec structs rather than attrs classes because a posting builds five of them on the
-hot path: building one and turning it into a row costs a tenth there.
+Records are msgspec structs rather than attrs classes because a posting builds several on the hot
+path: building one and turning it into a row costs a tenth there.
 """
 
 from __future__ import annotations

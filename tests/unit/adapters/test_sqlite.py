@@ -127,10 +127,13 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         SqliteStorage(tmp_path / "missing" / "credits.db")
 
 
-def test_a_database_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [schema.VERSION - 1, schema.VERSION + 1])
+def test_a_database_of_another_version_is_refused_and_left_alone(
+    tmp_path: Path, version: int
+) -> None:
     path = tmp_path / "credits.db"
     connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version={schema.VERSION + 1}")
+    connection.execute(f"PRAGMA user_version={version}")
     connection.close()
     with pytest.raises(ConfigurationError, match="version"):
         SqliteStorage(path)
