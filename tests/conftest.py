@@ -11,6 +11,14 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.support.servers.fixtures import (  # noqa: F401 - pytest finds fixtures here
+    mongo_database,
+    mongo_url,
+    openbao,
+    postgres_database,
+    postgres_url,
+    standalone_mongo_url,
+)
 
 import credit_payments as cp
 from credit_payments.adapters.memory import MemoryStorage
