@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
@@ -12,8 +12,8 @@ import msgspec
 
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import NEVER, RECORDS, Key, Record, key_of
-from credit_payments.errors import StorageUnavailable
-from credit_payments.ports.storage import Reader, Transaction, WriteConflict
+from credit_payments.errors import InvalidRequest, StorageUnavailable
+from credit_payments.ports.storage import Joined, Reader, Transaction, WriteConflict
 
 R = TypeVar("R", bound=Record)
 Tables = dict[type[Record], dict[str, Record]]
@@ -83,6 +83,14 @@ class MemoryStorage:
         with self._locked():
             rows = list(self._rows.scan(kind, order=order))
         return iter(rows)
+
+    def joined(self, connection: Any) -> AbstractContextManager[Joined]:  # noqa: ARG002
+        """There are no connections to memory: always an `InvalidRequest`."""
+        raise InvalidRequest("memory:// has no connections", param="connection")
+
+    def watch(self, kind: type[Record], wake: Callable[[], None]) -> None:  # noqa: ARG002
+        """Only this process can have added a row."""
+        return
 
     def close(self) -> None:
         """See the port."""

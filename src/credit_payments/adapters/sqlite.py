@@ -19,12 +19,21 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from credit_payments.adapters import sqlite_schema as schema
+from credit_payments.adapters import sqlite_statements as statements
 from credit_payments.adapters.sqlite_connections import Connections
+from credit_payments.adapters.sqlite_schema import SqliteSchema
+from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.decision import Range
+from credit_payments.domain.migrations import check_current
 from credit_payments.domain.records import RECORDS, Key, Record, key_of
-from credit_payments.errors import ConfigurationError, CreditPaymentsError, StorageUnavailable
-from credit_payments.ports.storage import Reader, Transaction, WriteConflict
+from credit_payments.errors import (
+    ConfigurationError,
+    CreditPaymentsError,
+    InvalidRequest,
+    StorageUnavailable,
+)
+from credit_payments.migrating import migrate
+from credit_payments.ports.storage import Joined, Reader, Transaction, WriteConflict
 
 R = TypeVar("R", bound=Record)
 
@@ -44,14 +53,17 @@ class SqliteStorage:
 
     Raises:
         ConfigurationError: the path cannot be opened, is not an SQLite database, or was written
-            by another version of the schema.
+            by another version of the statements.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._connections = Connections(str(path))
         try:
             with self._connections.writer() as connection:
-                schema.create(connection)
+                schema = SqliteSchema(connection)
+                if schema.is_blank():
+                    migrate(schema, SystemClock())
+                check_current(schema.migrations, schema.applied())
         except sqlite3.Error as error:
             self.close()
             raise ConfigurationError(
@@ -119,19 +131,70 @@ class SqliteStorage:
         with _translated(), self._connections.reader() as connection:
             yield from _Rows(connection).scan(kind, order=order)
 
+    @contextmanager
+    def joined(self, connection: Any) -> Iterator[Joined]:
+        """See the port.
+
+        A connection without a transaction begins one, which takes the write lock at once; one that
+        has only read so far may find that it has read too old a state: `WriteConflict`.
+        """
+        self._check_ours(connection)
+        try:
+            if not connection.in_transaction:
+                connection.execute("BEGIN IMMEDIATE")
+            connection.execute("SAVEPOINT credit_payments")
+            try:
+                yield _SqliteTransaction(_PlainRows(connection))
+            except BaseException:
+                connection.execute("ROLLBACK TO credit_payments")
+                raise
+            finally:
+                connection.execute("RELEASE credit_payments")
+        except sqlite3.Error as error:
+            raise _translation(error) from error
+
+    def watch(self, kind: type[Record], wake: Callable[[], None]) -> None:  # noqa: ARG002
+        """SQLite tells nobody."""
+        return
+
     def close(self) -> None:
         """See the port."""
         self._connections.close()
+
+    def _check_ours(self, connection: object) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            raise InvalidRequest("connection must be one of sqlite3", param="connection")
+        if connection.text_factory is not str:
+            raise InvalidRequest("connection must read text as str", param="connection")
+        try:
+            found = connection.execute("PRAGMA database_list").fetchall()
+        except sqlite3.Error as error:
+            raise InvalidRequest(f"connection: {error}", param="connection") from error
+        path = next((path for _, name, path in found if name == "main"), "")
+        if not path or Path(path).resolve() != Path(self._connections.path).resolve():
+            raise InvalidRequest("connection is to another database", param="connection")
+
+
+class _PlainRows:
+    """A connection of the host, whose rows may be anything, as one whose rows are tuples."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        cursor = self._connection.cursor()
+        cursor.row_factory = None
+        return cursor.execute(statement, values)
 
 
 class _Rows:
     """Reads through one connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection | _PlainRows) -> None:
         self._connection = connection
 
     def get(self, kind: type[R], key: str) -> R | None:
-        row = self._connection.execute(schema.select(kind), (key,)).fetchone()
+        row = self._connection.execute(statements.select(kind), (key,)).fetchone()
         return None if row is None else kind(*row)
 
     def page(
@@ -144,7 +207,7 @@ class _Rows:
         limit: int,
         descending: bool = False,
     ) -> list[R]:
-        statement = schema.select_page(
+        statement = statements.select_page(
             kind, tuple(where), tuple(order), behind=after is not None, descending=descending
         )
         values = (*where.values(), *(after or ()), limit)
@@ -159,12 +222,12 @@ class _Rows:
             kind, group, equals, order, ending = some[0].series
             names = tuple(name for name, _ in equals)
             if len(some) == 1:
-                statement = schema.select_first_of_one(kind, names, order, ending)
+                statement = statements.select_first_of_one(kind, names, order, ending)
                 values = (group, *(value for _, value in equals), some[0].limit)
                 rows = self._connection.execute(statement, values)
                 found[some[0]] = [kind(*row) for row in rows]
                 continue
-            statement = schema.select_first(kind, names, order, ending)
+            statement = statements.select_first(kind, names, order, ending)
             groups = msgspec.json.encode([asked.series.group for asked in some]).decode()
             many = (*(value for _, value in equals), some[0].limit, groups)
             (text,) = self._connection.execute(statement, many).fetchone()
@@ -172,13 +235,13 @@ class _Rows:
         return found
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
-        for row in self._connection.execute(schema.select_all(kind, tuple(order))):
+        for row in self._connection.execute(statements.select_all(kind, tuple(order))):
             yield kind(*row)
 
 
-class _SqliteTransaction:
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+class _SqliteTransaction(_Rows):
+    def __init__(self, connection: sqlite3.Connection | _PlainRows) -> None:
+        super().__init__(connection)
         self._loaded: dict[Key, Record] = {}
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
@@ -188,20 +251,20 @@ class _SqliteTransaction:
         found: dict[Key, Record] = {}
         for kind, names in by_kind.items():
             if len(names) == 1:  # without the detour through JSON, which pays for many
-                one = _Rows(self._connection).get(kind, names[0])
+                one = self.get(kind, names[0])
                 if one is not None:
                     found[kind, names[0]] = one
                 continue
             name_of = attrgetter(kind.KEY)
             asked = msgspec.json.encode(names).decode()
-            (rows,) = self._connection.execute(schema.select_many(kind), (asked,)).fetchone()
+            (rows,) = self._connection.execute(statements.select_many(kind), (asked,)).fetchone()
             for record in _decoder(kind).decode(rows):
                 found[kind, name_of(record)] = record
         self._loaded.update(found)
         return found
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        found = _Rows(self._connection).first(ranges)
+        found = super().first(ranges)
         for asked, rows in found.items():
             if asked.series.kind in _INDEXED:
                 self._loaded.update((key_of(row), row) for row in rows)
@@ -212,13 +275,13 @@ class _SqliteTransaction:
         for record in inserts:
             by_kind.setdefault(type(record), []).append(record)
         for kind, rows in by_kind.items():
-            self._many(rows, partial(schema.insert, kind), msgspec.structs.astuple)
+            self._many(rows, partial(statements.insert, kind), msgspec.structs.astuple)
         by_columns: dict[tuple[type[Record], tuple[str, ...]], list[Record]] = {}
         for record in updates:
             columns = type(record), self._columns_of(record)
             by_columns.setdefault(columns, []).append(record)
         for (kind, names), rows in by_columns.items():
-            self._many(rows, partial(schema.update, kind, names), _values_of(kind, names))
+            self._many(rows, partial(statements.update, kind, names), _values_of(kind, names))
 
     def _columns_of(self, record: Record) -> tuple[str, ...]:
         """Which columns to set: indexed ones only if they change.
@@ -248,7 +311,7 @@ class _SqliteTransaction:
             self._connection.execute(statement(len(some)), places)
 
 
-_UNINDEXED = {kind: schema.unindexed(kind) for kind in RECORDS}
+_UNINDEXED = {kind: statements.unindexed(kind) for kind in RECORDS}
 _INDEXED = {
     kind: attrgetter(*(set(kind.MUTABLE) - set(unindexed)))
     for kind, unindexed in _UNINDEXED.items()

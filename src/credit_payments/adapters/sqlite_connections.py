@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from credit_payments.errors import StorageUnavailable
 
@@ -31,7 +32,7 @@ class Connections:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = os.path.realpath(path)
+        self.path = os.path.realpath(path)
         self._closed = False
         self._start()
         _all.add(self)
@@ -54,7 +55,7 @@ class Connections:
         try:
             self._check_open()
             if self._writer is None:
-                self._writer = self._open()
+                self._writer = connect(self.path)
             yield self._writer
         finally:
             writing.release()
@@ -69,7 +70,7 @@ class Connections:
             idle = self._idle_readers.pop() if self._idle_readers else None
             self._reads += 1
         try:
-            connection = self._open() if idle is None else idle
+            connection = connect(self.path) if idle is None else idle
             try:
                 yield connection
             finally:
@@ -119,13 +120,13 @@ class Connections:
         inherited = [*self._idle_readers, *([self._writer] if self._writer else [])]
         if inherited or self._reads:
             _abandoned.extend(inherited)
-            _unsafe_here.add(self._path)
+            _unsafe_here.add(self.path)
         self._start()
 
     def _check_open(self) -> None:
         if self._closed:
             raise StorageUnavailable("The database was closed.")
-        if self._path in _unsafe_here:
+        if self.path in _unsafe_here:
             raise StorageUnavailable(
                 "This process was forked while its parent read or wrote the database for long; "
                 "SQLite cannot be used here. Fork when nothing runs, or start processes by spawn."
@@ -138,22 +139,24 @@ class Connections:
         while self._idle_readers:
             self._idle_readers.pop().close()
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path,
-            timeout=BUSY_SECONDS_MAX,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
-        try:
-            _use_wal(connection)
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+
+def connect(path: str | Path) -> sqlite3.Connection:
+    """A connection with which every commit is durable; whoever opens it closes it."""
+    connection = sqlite3.connect(
+        path,
+        timeout=BUSY_SECONDS_MAX,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        _use_wal(connection)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

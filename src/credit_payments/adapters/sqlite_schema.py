@@ -1,206 +1,114 @@
-"""The SQL of the SQLite adapter, derived from the records."""
+"""The schema of an SQLite file, and the steps that lead to it."""
 
 from __future__ import annotations
 
 import sqlite3
-from functools import cache
-from typing import get_type_hints
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import msgspec
+from credit_payments.adapters.migration_files import migrations
+from credit_payments.adapters.sqlite_connections import connect
+from credit_payments.domain.migrations import Applied, Migration
+from credit_payments.errors import ConfigurationError, StorageUnavailable
 
-from credit_payments.domain.records import NEVER, RECORDS, Record
-from credit_payments.errors import ConfigurationError
-
-VERSION = 2
 _STRICT_SINCE = (3, 37, 0)
+_MIGRATIONS_TABLE = (
+    "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER NOT NULL PRIMARY KEY, "
+    "name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at TEXT NOT NULL)"
+)
 
 
-def create(connection: sqlite3.Connection) -> None:
-    """Create what is missing, in one transaction.
+class SqliteSchema:
+    """See the port `Schema`.
 
-    Raises:
-        ConfigurationError: the file holds another version of the schema.
+    Args:
+        database: the path of a file, which is created by what is first done; or a connection to
+            it, which then stays with whoever opened it.
     """
-    if _version(connection) == VERSION:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        found = _version(connection)  # again: another process may have been first
-        if found not in (0, VERSION):
-            raise ConfigurationError(
-                f"The database has schema version {found}, this release needs {VERSION}.",
-                param="database",
+
+    migrations = migrations("sqlite")
+
+    def __init__(self, database: str | Path | sqlite3.Connection) -> None:
+        self._path = None if isinstance(database, sqlite3.Connection) else Path(database)
+        self._opened = database if isinstance(database, sqlite3.Connection) else None
+
+    def is_blank(self) -> bool:
+        """Whether nothing at all is in the database yet."""
+        found = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return bool(found[0] == 0)
+
+    def applied(self) -> list[Applied]:
+        """See the port."""
+        known = "SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'"
+        with _translated():
+            if self._path and not self._path.exists():  # looking should not create it
+                return []
+            if not self._connection.execute(known).fetchone():
+                return []
+            rows = self._connection.execute(
+                "SELECT version, name, checksum, applied_at FROM schema_migrations ORDER BY version"
             )
-        for kind in RECORDS:
-            for statement in _create_statements(kind):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={VERSION}")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            return [Applied(*row) for row in rows]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """See the port: one transaction, so that all steps are taken or none."""
+        with _translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def apply(self, migration: Migration, at: str) -> None:
+        """See the port."""
+        with _translated():
+            self._connection.execute(_MIGRATIONS_TABLE)
+            for statement in _statements(migration.text):
+                self._connection.execute(statement)
+            self._connection.execute(
+                "INSERT INTO schema_migrations VALUES (?, ?, ?, ?)",
+                (migration.version, migration.name, migration.checksum, at),
+            )
+
+    def close(self) -> None:
+        """See the port."""
+        if self._path and self._opened:
+            self._opened.close()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None:
+            self._opened = connect(self._path or "")
+        return self._opened
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+def _statements(text: str) -> Iterator[str]:
+    """One by one, since `executescript` would commit what runs."""
+    if sqlite3.sqlite_version_info < _STRICT_SINCE:
+        text = text.replace(") STRICT;", ");")
+    statement = ""
+    for line in text.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
-def _create_statements(kind: type[Record]) -> list[str]:
-    strict = " STRICT" if sqlite3.sqlite_version_info >= _STRICT_SINCE else ""
-    columns = [
-        f"{name} {_column_type(hint)}{' PRIMARY KEY' if name == kind.KEY else ''}"
-        for name, hint in get_type_hints(kind).items()
-        if name in kind.__struct_fields__
-    ]
-    statements = [f"CREATE TABLE IF NOT EXISTS {kind.TABLE} ({', '.join(columns)}){strict}"]
-    for unique, groups in (("UNIQUE ", kind.UNIQUE), ("", kind.INDEXES)):
-        statements += [
-            f"CREATE {unique}INDEX IF NOT EXISTS {kind.TABLE}_by_{'_'.join(group)} "
-            f"ON {kind.TABLE} ({', '.join(group)})"
-            for group in groups
-        ]
-    statements += [
-        f"CREATE INDEX IF NOT EXISTS {kind.TABLE}_by_{'_'.join(group)} "
-        f"ON {kind.TABLE} ({', '.join(group)}) WHERE {_ends(kind, column)}"
-        for column, group in kind.SPARSE
-    ]
-    return statements
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StorageUnavailable(f"The SQLite database is busy: {error}") from error
+        raise _unusable(error) from error
+    except sqlite3.Error as error:
+        raise _unusable(error) from error
 
 
-def _conditions(kind: type[Record], equals: tuple[str, ...], ending: str | None) -> str:
-    conditions = [f"{_known(kind, column)} = ?" for column in equals]
-    if ending is not None:
-        conditions.append(_ends(kind, ending))
-    return "".join(f" AND {condition}" for condition in conditions)
-
-
-def _ends(kind: type[Record], column: str) -> str:
-    """As a literal, since SQLite uses a partial index only where it sees that it suffices."""
-    return f"{_known(kind, column)} < '{NEVER}'"
-
-
-def _column_type(hint: object) -> str:
-    return {
-        str: "TEXT NOT NULL",
-        int: "INTEGER NOT NULL",
-        str | None: "TEXT",
-        int | None: "INTEGER",
-    }[hint]  # type: ignore[index]
-
-
-def _columns(kind: type[Record]) -> str:
-    return ", ".join(field.name for field in msgspec.structs.fields(kind))
-
-
-@cache
-def select(kind: type[Record]) -> str:
-    """One row by its key."""
-    return f"SELECT {_columns(kind)} FROM {kind.TABLE} WHERE {kind.KEY} = ?"  # noqa: S608
-
-
-@cache
-def select_many(kind: type[Record]) -> str:
-    """The rows of the keys in a JSON array, as one JSON array of arrays.
-
-    One value in and one out, because each row that SQLite hands over one by one gives other
-    threads a turn at the interpreter, and under load getting it back costs more than the row.
-    """
-    return (
-        f"SELECT json_group_array(json_array({_columns(kind)})) FROM {kind.TABLE} "  # noqa: S608
-        f"WHERE {kind.KEY} IN (SELECT value FROM json_each(?))"
-    )
-
-
-@cache
-def select_first_of_one(
-    kind: type[Record], equals: tuple[str, ...], order: tuple[str, ...], ending: str | None
-) -> str:
-    """The first rows of one group, one by one."""
-    conditions = _conditions(kind, equals, ending)
-    return (
-        f"SELECT {_columns(kind)} FROM {kind.TABLE} WHERE {kind.GROUP} = ?{conditions} "  # noqa: S608
-        f"ORDER BY {_ordered(kind, order, descending=False)} LIMIT ?"
-    )
-
-
-@cache
-def select_first(
-    kind: type[Record], equals: tuple[str, ...], order: tuple[str, ...], ending: str | None
-) -> str:
-    """The first rows of the groups in a JSON array, as a JSON array of arrays of arrays."""
-    conditions = _conditions(kind, equals, ending)
-    return (
-        f"SELECT json_group_array(json((SELECT json_group_array(json_array({_columns(kind)})) "  # noqa: S608
-        f"FROM (SELECT * FROM {kind.TABLE} WHERE {kind.GROUP} = asked.value{conditions} "
-        f"ORDER BY {_ordered(kind, order, descending=False)} LIMIT ?)))) "
-        f"FROM json_each(?) AS asked"
-    )
-
-
-@cache
-def select_page(
-    kind: type[Record],
-    where: tuple[str, ...],
-    order: tuple[str, ...],
-    *,
-    behind: bool,
-    descending: bool,
-) -> str:
-    """Rows by column values, in an order, from a position on."""
-    conditions = [f"{_known(kind, column)} = ?" for column in where]
-    if behind:
-        places = ", ".join("?" * len(order))
-        names = ", ".join(_known(kind, column) for column in order)
-        conditions.append(f"({names}) {'<' if descending else '>'} ({places})")
-    filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return (
-        f"SELECT {_columns(kind)} FROM {kind.TABLE}{filtered} "  # noqa: S608 - names are our own
-        f"ORDER BY {_ordered(kind, order, descending=descending)} LIMIT ?"
-    )
-
-
-@cache
-def select_all(kind: type[Record], order: tuple[str, ...]) -> str:
-    """Every row in an order."""
-    ordered = _ordered(kind, order, descending=False)
-    return f"SELECT {_columns(kind)} FROM {kind.TABLE} ORDER BY {ordered}"  # noqa: S608
-
-
-@cache
-def insert(kind: type[Record], rows: int) -> str:
-    """New rows, all columns in the record's order."""
-    one = f"({', '.join('?' * len(kind.__struct_fields__))})"
-    return f"INSERT INTO {kind.TABLE} ({_columns(kind)}) VALUES {', '.join([one] * rows)}"  # noqa: S608
-
-
-def unindexed(kind: type[Record]) -> tuple[str, ...]:
-    """The mutable columns that no index holds."""
-    groups = (*kind.INDEXES, *kind.UNIQUE, *(columns for _, columns in kind.SPARSE))
-    indexed = {column for columns in groups for column in columns}
-    return tuple(name for name in kind.MUTABLE if name not in indexed)
-
-
-@cache
-def update(kind: type[Record], columns: tuple[str, ...], rows: int) -> str:
-    """Rows that exist: of each, the columns and then its key."""
-    if rows == 1:
-        changes = ", ".join(f"{name} = ?" for name in columns)
-        return f"UPDATE {kind.TABLE} SET {changes} WHERE {kind.KEY} = ?"  # noqa: S608
-    one = f"({', '.join('?' * (len(columns) + 1))})"
-    changes = ", ".join(f"{name} = given.column{i}" for i, name in enumerate(columns, 1))
-    return (
-        f"UPDATE {kind.TABLE} SET {changes} FROM (VALUES {', '.join([one] * rows)}) AS given "  # noqa: S608
-        f"WHERE {kind.TABLE}.{kind.KEY} = given.column{len(columns) + 1}"
-    )
-
-
-def _ordered(kind: type[Record], order: tuple[str, ...], *, descending: bool) -> str:
-    direction = "DESC" if descending else "ASC"
-    return ", ".join(f"{_known(kind, column)} {direction}" for column in order)
-
-
-def _known(kind: type[Record], column: str) -> str:
-    """Column names come from our code alone; this keeps it so."""
-    if column not in kind.__struct_fields__:
-        raise ValueError(f"{kind.TABLE} has no column {column!r}")
-    return column
+def _unusable(error: sqlite3.Error) -> ConfigurationError:
+    return ConfigurationError(f"The SQLite database cannot be used: {error}", param="database")

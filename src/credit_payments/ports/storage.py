@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import Key, Record
@@ -41,7 +41,8 @@ class Reader(Protocol):
 
         `after` holds the `order` columns of the last row already seen; rows strictly behind it
         are answered, so that rows added meanwhile neither repeat nor hide any. One of the kind's
-        `INDEXES` or `UNIQUE` starts with the columns of `where` and then `order`.
+        `INDEXES` or `UNIQUE` starts with the columns of `where` and then `order`; or `where` is
+        empty and `order` is the key alone.
         """
         ...
 
@@ -62,7 +63,13 @@ class Loader(Protocol):
     """Loading the rows that commands name."""
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
-        """The rows that exist, locked against other writers until the end, in one fixed order."""
+        """The rows that exist, locked against other writers until the end, in one fixed order.
+
+        Where a database does not lock what is read, it lets only one of two transactions commit
+        that have loaded a row and write it. A kind that is `GUARDED` is locked also where it has no
+        such row: of two transactions that both found none, and of which one adds it, the other
+        waits, or fails.
+        """
         ...
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
@@ -88,6 +95,18 @@ class Transaction(Loader, Protocol):
         ...
 
 
+class Joined(Reader, Transaction, Protocol):
+    """Part of a transaction that the host began: it sees what that has written."""
+
+
+class Watch(Protocol):
+    """Somebody who is told of new rows."""
+
+    def close(self) -> None:
+        """Tell no more; safe to call twice."""
+        ...
+
+
 class Storage(Reader, Protocol):
     """A database that keeps what it acknowledged.
 
@@ -107,6 +126,29 @@ class Storage(Reader, Protocol):
 
     def snapshot(self) -> AbstractContextManager[Reader]:
         """Reads that all see the same instant."""
+        ...
+
+    def joined(self, connection: Any) -> AbstractContextManager[Joined]:
+        """Take part in the transaction of a connection, or a session, that the host hands in.
+
+        Nothing is committed or rolled back: the host does that, and only then is anything durable.
+        When the block raises, what it has written is undone where the database can do so within a
+        transaction; otherwise the host has to roll back. Locks are held until the host's end.
+
+        Raises:
+            InvalidRequest: not a connection to this database, or one without a transaction where
+                none can be begun.
+            WriteConflict: as in a transaction; in some databases the host's whole transaction is
+                lost with it.
+        """
+        ...
+
+    def watch(self, kind: type[Record], wake: Callable[[], None]) -> Watch | None:
+        """Have a function called soon after anybody, in any process, has added a row of a kind.
+
+        A hint and no more: a call may be lost with the connection, so whoever waits also looks
+        from time to time. None where the database cannot tell, and looking is all there is.
+        """
         ...
 
     def close(self) -> None:

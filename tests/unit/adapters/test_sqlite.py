@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from credit_payments.adapters import sqlite_schema as schema
+from credit_payments.adapters import sqlite_statements as statements
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.domain.records import NEVER, RECORDS, FailedPayment, Wallet
 from credit_payments.errors import ConfigurationError, StorageUnavailable
@@ -65,7 +65,9 @@ def test_listings_are_answered_from_an_index(tmp_path: Path) -> None:
     connection = _connection(storage)
     for kind in RECORDS:
         for index in (*kind.INDEXES, *kind.UNIQUE):
-            statement = schema.select_page(kind, index[:1], index[1:], behind=True, descending=True)
+            statement = statements.select_page(
+                kind, index[:1], index[1:], behind=True, descending=True
+            )
             values = ("", *("" for _ in index[1:]), 1)
             plan = " ".join(
                 row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
@@ -85,7 +87,7 @@ def test_the_first_rows_of_a_series_are_found_by_an_index(tmp_path: Path) -> Non
             last = index.index(ending) if ending else len(index) - 1
             for cut in range(1, last + 1):
                 equals, order = index[1:cut], index[cut:]
-                select = schema.select_first(kind, equals, order, ending)
+                select = statements.select_first(kind, equals, order, ending)
                 values = (*(0 for _ in equals), 8, "[]")
                 rows = connection.execute(f"EXPLAIN QUERY PLAN {select}", values)
                 plan = " ".join(row[3] for row in rows)
@@ -106,7 +108,7 @@ def test_what_never_ends_is_in_no_index_of_what_ends(tmp_path: Path) -> None:
 def test_loading_searches_by_key(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "credits.db")
     for kind in RECORDS:
-        explain = f"EXPLAIN QUERY PLAN {schema.select_many(kind)}"
+        explain = f"EXPLAIN QUERY PLAN {statements.select_many(kind)}"
         plan = " ".join(row[3] for row in _connection(storage).execute(explain, ("[]",)))
         assert f"SEARCH {kind.TABLE} USING INDEX" in plan
     storage.close()
@@ -125,21 +127,6 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         SqliteStorage(tmp_path / "missing" / "credits.db")
-
-
-@pytest.mark.parametrize("version", [schema.VERSION - 1, schema.VERSION + 1])
-def test_a_database_of_another_version_is_refused_and_left_alone(
-    tmp_path: Path, version: int
-) -> None:
-    path = tmp_path / "credits.db"
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version={version}")
-    connection.close()
-    with pytest.raises(ConfigurationError, match="version"):
-        SqliteStorage(path)
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    connection.close()
 
 
 def test_a_column_that_does_not_exist_never_reaches_a_statement(tmp_path: Path) -> None:
