@@ -5,28 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import TracebackType
-from typing import Self
-from urllib.parse import unquote, urlsplit
+from typing import IO, Self
 
 import attrs
 
+from credit_payments import moving, personal_data, verifying
+from credit_payments.adapters.ciphers import open_cipher
+from credit_payments.adapters.databases import Opening, open_storage
 from credit_payments.adapters.environment import Environment
-from credit_payments.adapters.memory import MemoryStorage
 from credit_payments.adapters.retries import RetryPolicy
 from credit_payments.adapters.secret_files import SecretFiles
-from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.adapters.stripe_gateway import StripeGateway
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.client import PaymentsClient
 from credit_payments.config import Settings, load_settings
 from credit_payments.domain import audit, checks, notices, reports, seals
 from credit_payments.domain.credits import CreditCalculator
-from credit_payments.domain.records import Entry, Hold, Lot, Payment, Purchase, Wallet
-from credit_payments.errors import ConfigurationError, InvalidRequest
+from credit_payments.domain.records import Entry, Notification, Purchase
+from credit_payments.errors import InvalidRequest
 from credit_payments.notifications import H, Notifications, Telling
 from credit_payments.ports.clock import Clock
+from credit_payments.ports.encryption import FieldCipher
 from credit_payments.ports.notifications import Notifier
 from credit_payments.ports.storage import Storage
 from credit_payments.ports.users import Users
@@ -59,9 +59,11 @@ class System:
         clock: Clock,
         users: Users | None = None,
         notifier: Notifier | None = None,
+        cipher: FieldCipher | None = None,
     ) -> None:
         self._storage = storage
         self._clock = clock
+        self._cipher = cipher
         self.calculator = CreditCalculator(
             rates=settings.rates if settings.rates is not None else _DEFAULT_RATES,
             tiers=settings.tiers,
@@ -94,6 +96,7 @@ class System:
             new_id=lambda: os.urandom(16).hex(),
             policies=settings.policies,
             users=users,
+            cipher=cipher,
             expires_seconds=settings.purchase_expires_seconds,
         )
         self.webhooks = WebhookProcessor(
@@ -110,6 +113,7 @@ class System:
             telling,
             notifier=notifier,
             in_background=settings.deliver_notifications,
+            watch=lambda wake: storage.watch(Notification, wake),
         )
 
     def on(self, kind: str) -> Callable[[H], H]:
@@ -143,14 +147,7 @@ class System:
             StorageUnavailable: the database failed.
         """
         with self._storage.snapshot() as reader:
-            return audit.verify(
-                reader.scan(Wallet, order=audit.ORDERS[Wallet]),
-                reader.scan(Lot, order=audit.ORDERS[Lot]),
-                reader.scan(Hold, order=audit.ORDERS[Hold]),
-                reader.scan(Entry, order=audit.ORDERS[Entry]),
-                reader.scan(Purchase, order=audit.ORDERS[Purchase]),
-                reader.scan(Payment, order=audit.ORDERS[Payment]),
-            )
+            return verifying.verify(reader)
 
     def seal(self, *, through: datetime | None = None) -> seals.Seal:
         """One digest over all entries before an instant, to be kept elsewhere.
@@ -220,6 +217,64 @@ class System:
                 until=last,
             )
 
+    def rotate_encryption(self, *, dry_run: bool = False) -> personal_data.RotationReport:
+        """Encrypt personal data anew that is not under the primary key, or not found by its index.
+
+        Reads every customer, and writes a hundred in one transaction. May be interrupted and run
+        again, also while others write; of a customer that somebody changed at that moment the
+        change stays, and the report counts it.
+
+        Args:
+            dry_run: only say what would be done.
+
+        Raises:
+            NotConfigured: there are no encryption keys.
+            TryAgain: the database failed.
+        """
+        cipher = personal_data.needed(self._cipher)
+        return personal_data.rotate(self._storage, self.queue, cipher, dry_run=dry_run)
+
+    def export(self, file: IO[bytes]) -> moving.Moved:
+        """Write everything, as of one instant, to a file of JSON lines, and verify the ledger.
+
+        For another database (see `import_dump`), or as a copy that can be read without one.
+        Personal fields stay encrypted.
+
+        Raises:
+            Conflict: the ledger is broken, and nothing was written; `verify` tells where.
+            StorageUnavailable: the database failed.
+
+        Example:
+            >>> import io
+            >>> file = io.BytesIO()
+            >>> with connect(database="memory://") as system:
+            ...     _ = system.wallets.grant("ada", 5, key="welcome", reason="welcome")
+            ...     _ = system.export(file)
+            >>> _ = file.seek(0)
+            >>> with connect(database="memory://") as other:
+            ...     _ = other.import_dump(file)
+            ...     other.wallets.balance("ada").available
+            5
+        """
+        return moving.export(self._storage, self._clock, file)
+
+    def import_dump(self, file: IO[bytes], *, resume: bool = False) -> moving.Moved:
+        """Write everything that a file of `export` holds to this blank database, and verify it.
+
+        The file is checked to its end before the first row is written. Nobody else may write to
+        the database meanwhile.
+
+        Args:
+            file: one that can be sought.
+            resume: go on where an import of the same file was interrupted.
+
+        Raises:
+            InvalidRequest: no such file, or not as it was written; nothing was imported.
+            Conflict: the database has other rows; or the ledger in it does not fit.
+            StorageUnavailable: the database failed; import again with `resume`.
+        """
+        return moving.import_dump(self._storage, file, resume=resume)
+
     def close(self) -> None:
         """Finish what waits, then release connections and database; safe to call twice."""
         self.notifications.close()
@@ -249,8 +304,8 @@ def connect(
     """Build a system from settings; what is not given comes from the chain.
 
     The chain is the secret files in `/secrets`, then the environment: `STRIPE_SECRET_KEY`,
-    `STRIPE_PUBLISHABLE_KEY`, `STRIPE_WEBHOOK_SECRET`, `STRIPE_API_VERSION`, `STRIPE_API_BASE` and
-    `CREDIT_PAYMENTS_DATABASE_URL`.
+    `STRIPE_PUBLISHABLE_KEY`, `STRIPE_WEBHOOK_SECRET`, `STRIPE_API_VERSION`, `STRIPE_API_BASE`,
+    `CREDIT_PAYMENTS_DATABASE_URL` and what encryption needs (see the configuration).
 
     Args:
         clock: tells the time; the system's clock when left out.
@@ -267,7 +322,10 @@ def connect(
         5
     """
     loaded = load_settings(settings, [SecretFiles(), Environment()])
-    storage = _open_storage(loaded.database, create=loaded.create_database)
+    cipher = open_cipher(loaded)
+    storage = open_storage(
+        loaded.database, Opening(create=loaded.create_database, livemode=bool(loaded.livemode))
+    )
     try:
         return System(
             loaded,
@@ -275,6 +333,7 @@ def connect(
             clock=clock or SystemClock(),
             users=users,
             notifier=notifier,
+            cipher=cipher,
         )
     except BaseException:
         storage.close()
@@ -286,24 +345,3 @@ def _wanted(settings: Settings, notifier: Notifier | None) -> Sequence[str]:
     if settings.notifications is not None:
         return settings.notifications
     return () if notifier is None else notices.TYPES
-
-
-def _open_storage(url: str, *, create: bool) -> Storage:
-    parts = urlsplit(url)
-    if parts.scheme == "memory":
-        return MemoryStorage()
-    if parts.scheme == "sqlite":
-        # As SQLAlchemy writes it: three slashes for a relative path, four for an absolute one.
-        path = unquote(parts.path).removeprefix("/")
-        if parts.netloc or not path or path == ":memory:":
-            raise ConfigurationError(
-                "Write sqlite:///file.db, sqlite:////absolute/file.db, or memory://.",
-                param="database",
-            )
-        if not create and not Path(path).exists():
-            raise ConfigurationError(f"There is no database {path}.", param="database")
-        return SqliteStorage(path)
-    raise ConfigurationError(
-        f"No storage for {parts.scheme}:// URLs; use sqlite:///file.db or memory://.",
-        param="database",
-    )

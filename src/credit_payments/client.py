@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 
+from credit_payments.customers import CustomersClient, no_such
 from credit_payments.domain import answers, cursors, ids, ledger, money, payment, reversal, values
 from credit_payments.domain.clawback import Policies
 from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.packages import CreditPackage
 from credit_payments.domain.quoting import (
     Asked,
-    KeepCustomer,
     KeepQuote,
     LinkIntent,
     check_repetition,
     intent_metadata,
     make_quote,
 )
-from credit_payments.domain.records import Payment, Purchase, Quote, StripeCustomer
+from credit_payments.domain.records import Payment, Purchase, Quote
 from credit_payments.domain.stripe_facts import (
     PaymentIntentFacts,
     ref_id,
@@ -32,9 +31,10 @@ from credit_payments.errors import (
     NotFound,
     PaymentNotSuccessful,
 )
+from credit_payments.ports.encryption import FieldCipher
 from credit_payments.ports.gateway import PaymentGateway
 from credit_payments.ports.storage import Storage
-from credit_payments.ports.users import AnyUser, Users
+from credit_payments.ports.users import Users
 from credit_payments.posting import PostingQueue
 from credit_payments.settlement import ReportPayment, ReportRefund
 
@@ -42,12 +42,9 @@ REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 """https://docs.stripe.com/api/refunds/create#create_refund-reason"""
 
 _PURCHASES_ORDER = ("sequence",)
-_EMAIL = re.compile(r"[^@\s]{1,256}@[^@\s]{1,255}")
-_PHONE_CHARACTERS_MAX = 20
-_NAME_CHARACTERS_MAX = 256
 
 
-class PaymentsClient:
+class PaymentsClient(CustomersClient):
     """Payment intents, their confirmation, customers, payment methods and refunds.
 
     The methods that read something of a user take `owner`: with it, what belongs to another user
@@ -61,6 +58,7 @@ class PaymentsClient:
         new_id: draws a fresh random name.
         policies: what becomes of credits that are to be taken back and are spent already.
         users: who may be sold something.
+        cipher: encrypts what is personal; without one it stays with Stripe alone.
         expires_seconds: how long purchased credits last; for ever when None.
     """
 
@@ -74,15 +72,13 @@ class PaymentsClient:
         new_id: Callable[[], str],
         policies: Policies | None = None,
         users: Users | None = None,
+        cipher: FieldCipher | None = None,
         expires_seconds: int | None = None,
     ) -> None:
-        self._gateway = gateway
-        self._storage = storage
-        self._queue = queue
+        super().__init__(gateway, storage, queue, users=users, cipher=cipher)
         self._calculator = calculator
         self._new_id = new_id
         self._policies = policies or Policies()
-        self._users = users or AnyUser()
         self._expires_seconds = expires_seconds
 
     def create_payment_intent(
@@ -117,7 +113,7 @@ class PaymentsClient:
         asked = Asked.read(user_id, amount, currency, package_id, customer_id)
         quote_id, kept = self._named_quote(asked, idempotency_key)
         if customer_id is not None:
-            self._check_customer(customer_id, user_id)
+            self._check_customer(customer_id, owner=user_id)
         if kept is None:
             self._check_user(user_id)
             quote = make_quote(
@@ -206,95 +202,6 @@ class PaymentsClient:
             created=facts.created,
         )
 
-    def create_customer(
-        self, user_id: str, email: str, name: str | None = None, phone: str | None = None
-    ) -> values.Customer:
-        """Create a Stripe customer for a user.
-
-        The same call again gives the same customer, for as long as Stripe keeps the idempotency
-        key that is derived from it (at least 24 hours).
-
-        Stripe keeps the personal data; here only the customer's id is kept.
-
-        Raises:
-            InvalidRequest: an argument cannot be right; `param` names it.
-            NotConfigured: there is no Stripe key.
-            TryAgain: Stripe or the database did not answer.
-        """
-        ids.check_user_id(user_id)
-        _check_email(email)
-        ids.check_text(name, param="name", characters_max=_NAME_CHARACTERS_MAX)
-        ids.check_text(phone, param="phone", characters_max=_PHONE_CHARACTERS_MAX)
-        self._check_user(user_id)
-        facts = self._gateway.create_customer(
-            email=email,
-            name=name,
-            phone=phone,
-            metadata={"user_id": user_id, "source": "credit_system"},
-            idempotency_key=f"customer:{ledger.fingerprint(user_id, email, name, phone)}",
-        )
-        self._queue.submit(KeepCustomer(customer_id=facts.id, user_id=user_id))
-        return answers.customer(facts)
-
-    def get_customer(self, customer_id: str, *, owner: str | None = None) -> values.Customer:
-        """A customer, as Stripe has it now.
-
-        Raises:
-            InvalidRequest: the id is not a string.
-            NotFound: no such customer.
-            NotConfigured: there is no Stripe key.
-            TryAgain: Stripe or the database did not answer.
-        """
-        ids.check_stripe_id(customer_id, "cus_", param="customer_id")
-        if owner is not None:
-            self._check_customer(customer_id, owner)
-        try:
-            return answers.customer(self._gateway.retrieve_customer(customer_id))
-        except NotFound as error:
-            raise _no_such("customer_id") from error
-
-    def list_payment_methods(
-        self, customer_id: str, *, owner: str | None = None
-    ) -> list[values.PaymentMethod]:
-        """A customer's saved payment methods, newest first, at most 100.
-
-        Raises:
-            InvalidRequest: the id is not a string.
-            NotFound: no such customer.
-            NotConfigured: there is no Stripe key.
-            TryAgain: Stripe or the database did not answer.
-        """
-        ids.check_stripe_id(customer_id, "cus_", param="customer_id")
-        if owner is not None:
-            self._check_customer(customer_id, owner)
-        try:
-            methods = self._gateway.list_payment_methods(customer_id)
-        except NotFound as error:
-            raise _no_such("customer_id") from error
-        return [answers.payment_method(facts) for facts in methods]
-
-    def get_payment_method(
-        self, payment_method_id: str, *, owner: str | None = None
-    ) -> values.PaymentMethod:
-        """A payment method, as Stripe has it now.
-
-        Raises:
-            InvalidRequest: the id is not a string.
-            NotFound: no such payment method.
-            NotConfigured: there is no Stripe key.
-            TryAgain: Stripe or the database did not answer.
-        """
-        ids.check_stripe_id(payment_method_id, "pm_", param="payment_method_id")
-        try:
-            facts = self._gateway.retrieve_payment_method(payment_method_id)
-        except NotFound as error:
-            raise _no_such("payment_method_id") from error
-        if owner is not None:
-            customer = ref_id(facts.customer)
-            if customer is None or not self._owns_customer(customer, owner):
-                raise _no_such("payment_method_id")
-        return answers.payment_method(facts)
-
     def purchases(
         self, user_id: str, *, limit: int = 50, cursor: str | None = None
     ) -> values.Page[values.Purchase]:
@@ -348,7 +255,7 @@ class PaymentsClient:
             raise InvalidRequest(f"reason must be one of {REFUND_REASONS}", param="reason")
         known = self._storage.get(Payment, payment_intent_id)
         if known is None:
-            raise _no_such("payment_intent_id")
+            raise no_such("payment_intent_id")
         minor = None if amount is None else money.parse_amount(amount, known.currency)
         if not known.received_minor:
             raise PaymentNotSuccessful(known.status)
@@ -373,10 +280,6 @@ class PaymentsClient:
             status=facts.status or "pending",
             credits_reversed=payment.reversed_credits(settled),
         )
-
-    def _check_user(self, user_id: str) -> None:
-        if not self._users.exists(user_id):
-            raise NotFound("No such user", param="user_id")
 
     def _named_quote(self, asked: Asked, idempotency_key: str | None) -> tuple[str, Quote | None]:
         """The quote's id, and the quote if this call was made before: its price holds."""
@@ -407,27 +310,13 @@ class PaymentsClient:
         try:
             return self._gateway.retrieve_payment_intent(payment_intent_id)
         except NotFound as error:
-            raise _no_such("payment_intent_id") from error
+            raise no_such("payment_intent_id") from error
 
     def _owned_payment(self, payment_intent_id: str, owner: str | None) -> Payment | None:
         known = self._storage.get(Payment, payment_intent_id)
         if owner is not None and (known is None or known.user_id != owner):
-            raise _no_such("payment_intent_id")
+            raise no_such("payment_intent_id")
         return known
-
-    def _check_customer(self, customer_id: str, owner: str) -> None:
-        ids.check_stripe_id(customer_id, "cus_", param="customer_id")
-        if not self._owns_customer(customer_id, owner):
-            raise _no_such("customer_id")
-
-    def _owns_customer(self, customer_id: str, owner: str) -> bool:
-        known = self._storage.get(StripeCustomer, customer_id)
-        return known is not None and known.user_id == owner
-
-
-def _no_such(param: str) -> NotFound:
-    """The same words for what is missing and for what is another user's."""
-    return NotFound(f"No such {param}", param=param)
 
 
 def _not_successful(facts: PaymentIntentFacts) -> CardDeclined | PaymentNotSuccessful:
@@ -454,9 +343,3 @@ def _refund_key(known: Payment, minor: int | None, key: str | None) -> str:
         failed = reversal.failed_refunds(known.refunds)
         name = f"{'all' if minor is None else minor}:{failed}"
     return f"refund:{known.payment_intent_id}:{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-
-
-def _check_email(email: object) -> None:
-    text = ids.check_text(email, param="email", characters_max=512)
-    if text is None or not _EMAIL.fullmatch(text):
-        raise InvalidRequest("email must be an e-mail address", param="email")

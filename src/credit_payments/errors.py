@@ -4,8 +4,10 @@
 
     CreditPaymentsError
     ├── ConfigurationError          fix the configuration
-    │   ├── NotConfigured               Stripe has no key or no webhook secret here     503
-    │   └── StripeRefusedKey            Stripe does not accept the key                  503
+    │   ├── NotConfigured               what this needs has no key here                 503
+    │   ├── StripeRefusedKey            Stripe does not accept the key                  503
+    │   ├── SchemaMismatch              the database has another schema: migrate it     503
+    │   └── DecryptionFailed            a key is missing, or an envelope was changed    503
     ├── InvalidRequest              fix the call                                        400
     │   ├── InvalidAmount               not an amount that can be charged               400
     │   ├── InvalidCurrency             not a currency that is sold                     400
@@ -25,7 +27,8 @@
     └── TryAgain                    retry later; nothing was lost                       503
         ├── StripeUnavailable           no usable answer from Stripe                    503
         ├── QueueFull                   more writes wait than may                       503
-        └── StorageUnavailable          the database did not answer, or is busy         503
+        ├── StorageUnavailable          the database did not answer, or is busy         503
+        └── VaultUnavailable            no usable answer from Vault                     503
 
 ``code`` is stable and meant for programs, the message is meant for people, ``param`` names the
 argument at fault where there is one, ``http_status`` is what the prebuilt routes answer and
@@ -42,6 +45,7 @@ __all__ = [
     "Conflict",
     "CreditPaymentsError",
     "CustomerError",
+    "DecryptionFailed",
     "HoldEnded",
     "IdempotencyConflict",
     "InsufficientCredits",
@@ -56,10 +60,12 @@ __all__ = [
     "NotFound",
     "PaymentNotSuccessful",
     "QueueFull",
+    "SchemaMismatch",
     "StorageUnavailable",
     "StripeRefusedKey",
     "StripeUnavailable",
     "TryAgain",
+    "VaultUnavailable",
     "WalletSuspended",
 ]
 
@@ -113,7 +119,7 @@ class ConfigurationError(CreditPaymentsError):
 
 
 class NotConfigured(ConfigurationError):
-    """Stripe was asked for something, but no key (or webhook secret) is configured."""
+    """What was asked for needs a key that is not configured: Stripe's, or one to encrypt with."""
 
     code = "stripe_not_configured"
     title = "Stripe is not configured"
@@ -124,6 +130,20 @@ class StripeRefusedKey(ConfigurationError):
 
     code = "stripe_key_refused"
     title = "Stripe refused the API key"
+
+
+class SchemaMismatch(ConfigurationError):
+    """The database has an older or a newer schema; the message says what to do."""
+
+    code = "schema_mismatch"
+    title = "The database has another schema"
+
+
+class DecryptionFailed(ConfigurationError):
+    """What is kept encrypted cannot be read: its key is missing, or it was changed or moved."""
+
+    code = "decryption_failed"
+    title = "Encrypted data cannot be read"
 
 
 class InvalidRequest(CreditPaymentsError, ValueError):
@@ -299,3 +319,10 @@ class StorageUnavailable(TryAgain):
 
     code = "storage_unavailable"
     title = "The database is unavailable"
+
+
+class VaultUnavailable(TryAgain):
+    """Vault could not be reached, is sealed, or did not answer in time."""
+
+    code = "vault_unavailable"
+    title = "Vault is unavailable"

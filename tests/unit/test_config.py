@@ -294,3 +294,76 @@ def test_an_error_of_a_source_is_not_hidden() -> None:
 
 def test_the_names_in_sources_are_fields() -> None:
     assert set(NAMES_IN_SOURCES) <= {field.name for field in attrs.fields(Settings)}
+
+
+KEY, INDEX_KEY = "QUFB" * 10 + "QUE=", "QkJC" * 10 + "QkI="
+WRAPPED = "vault:v1:AbC="
+VAULT: dict[str, Any] = {
+    "encryption_keys": f"new:{WRAPPED}",
+    "encryption_index_key": WRAPPED,
+    "encryption_vault_transit_key": "credits",
+    "vault_url": "https://vault.example.com:8200/",
+    "vault_token": "hvs.topsecret",
+}
+
+
+def test_encryption_keys_come_from_the_sources_as_one_text() -> None:
+    source = Source(
+        {
+            "credit_payments_encryption_keys": f"new:{KEY},old:{KEY}",
+            "credit_payments_encryption_index_key": INDEX_KEY,
+        }
+    )
+    settings = load_settings({}, [source])
+    assert settings.encryption_keys == (("new", KEY), ("old", KEY))
+    assert settings.encryption_index_key == INDEX_KEY
+
+
+def test_encryption_keys_that_cannot_be_used_are_all_told_and_none_is_quoted() -> None:
+    error = refused(encryption_keys=["new:topsecret", KEY], encryption_index_key="topsecret")
+    assert error.message.count("\n  - ") == 3
+    assert error.param == "encryption_keys"
+    assert "topsecret" not in error.message
+    assert KEY not in error.message
+
+
+def test_vault_is_asked_for_only_where_it_wraps_the_keys() -> None:
+    settings = load_settings({}, [Source({"vault_addr": "unix:///run/vault", "vault_token": " "})])
+    assert settings.encryption_vault_transit_key is None
+
+
+def test_settings_for_vault_are_taken_and_kept_out_of_sight() -> None:
+    settings = Settings(**VAULT, vault_namespace="team/a")
+    assert settings.vault_url == "https://vault.example.com:8200"
+    assert settings.vault_transit_mount == "transit"
+    assert "topsecret" not in repr(settings)
+    assert WRAPPED not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"vault_url": None},
+        {"vault_url": "http://vault.example.com:8200"},
+        {"vault_url": "https://vault.example.com/v1"},
+        {"vault_token": None},
+        {"vault_token": ""},
+        {"vault_token": "hvs.x\nX-Injected: 1"},
+        {"vault_namespace": ""},
+        {"vault_namespace": "a\nb"},
+        {"vault_transit_mount": ""},
+        {"vault_transit_mount": "../sys"},
+        {"vault_transit_mount": None},
+        {"encryption_vault_transit_key": ""},
+        {"encryption_vault_transit_key": "../decrypt/other"},
+        {"encryption_vault_transit_key": ".."},
+        {"encryption_keys": f"new:{KEY}"},
+        {"encryption_index_key": INDEX_KEY},
+    ],
+    ids=str,
+)
+def test_settings_for_vault_that_cannot_be_right_are_refused(wrong: dict[str, Any]) -> None:
+    error = refused(**{**VAULT, **wrong})
+    assert error.param == next(iter(wrong))
+    assert error.message.count("\n  - ") == 1
+    assert "topsecret" not in error.message

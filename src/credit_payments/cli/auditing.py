@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import attrs
 import click
 import msgspec
 
-from credit_payments.bootstrap import System, connect
+from credit_payments.cli.systems import opened
 from credit_payments.domain.audit import VerificationReport
 from credit_payments.domain.seals import Seal
-from credit_payments.errors import CreditPaymentsError
 
 SEAL_BYTES_MAX = 4_096
 
 
 def verify(database: str | None, *, as_json: bool) -> int:
     """Verify, print what was found, and return the exit code."""
-    with _system(database) as system:
+    with opened(database) as system:
         return _tell(system.verify(), as_json=as_json)
 
 
 def seal(database: str | None) -> None:
     """Print a seal."""
-    with _system(database) as system:
+    with opened(database) as system:
         click.echo(system.seal().to_json())
 
 
 def check(database: str | None, text: bytes, *, as_json: bool) -> int:
     """Verify and hold against a seal, print what was found, and return the exit code."""
-    with _system(database) as system:
+    with opened(database) as system:
         return _tell(system.check_seal(Seal.from_json(text)), as_json=as_json)
 
 
@@ -42,24 +37,11 @@ def report(
     database: str | None, since: datetime | None, until: datetime | None, *, money: bool
 ) -> None:
     """Print a report."""
-    with _system(database) as system:
+    with opened(database) as system:
         found = system.report(
             since=since and since.replace(tzinfo=UTC), until=until and until.replace(tzinfo=UTC)
         )
         click.echo(found.money_to_csv() if money else found.to_csv(), nl=False)
-
-
-@contextmanager
-def _system(database: str | None) -> Iterator[System]:
-    """A system for reading; what goes wrong is told in a sentence, without a trace."""
-    try:
-        given: dict[str, Any] = {} if database is None else {"database": database}
-        # One that was only misspelt must not come out empty and in order.
-        with connect(deliver_notifications=False, create_database=False, **given) as system:
-            yield system
-    except CreditPaymentsError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
 
 
 def _tell(report: VerificationReport, *, as_json: bool) -> int:

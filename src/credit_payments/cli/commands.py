@@ -67,6 +67,81 @@ def check(context: click.Context, *, database: str | None, as_json: bool, file: 
     context.exit(auditing.check(database, file.read(auditing.SEAL_BYTES_MAX), as_json=as_json))
 
 
+@commands.command()
+@_DATABASE
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def migrate(*, database: str | None, dry_run: bool, as_json: bool) -> None:
+    """Bring a database to the schema of this release.
+
+    Safe to run twice, and from two machines at once. Needs a database user who may create tables.
+    """
+    from credit_payments.cli import migrating  # noqa: PLC0415 - other commands are spared it
+
+    migrating.run(database, dry_run=dry_run, as_json=as_json)
+
+
+@commands.command()
+@_DATABASE
+@click.argument("file", type=click.Path(dir_okay=False, writable=True, allow_dash=True))
+def export(*, database: str | None, file: str) -> None:
+    """Verify the ledger, and write everything to FILE as JSON lines; - for standard output."""
+    from credit_payments.cli import moving  # noqa: PLC0415 - other commands are spared it
+
+    moving.export(database, file)
+
+
+@commands.command("import")
+@_DATABASE
+@click.option("--resume", is_flag=True, help="Go on where an import of the same file broke off.")
+@click.argument("file", type=click.Path(dir_okay=False, exists=True))
+def import_(*, database: str | None, resume: bool, file: str) -> None:
+    """Write everything in FILE to a blank database, and verify the ledger there."""
+    from credit_payments.cli import moving  # noqa: PLC0415 - other commands are spared it
+
+    moving.import_dump(database, file, resume=resume)
+
+
+@commands.group()
+def encryption() -> None:
+    """Keys for the personal data of customers."""
+
+
+@encryption.command()
+@_DATABASE
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.pass_context
+def rotate(context: click.Context, *, database: str | None, dry_run: bool, as_json: bool) -> None:
+    """Encrypt anew what is not under the first key, and index anew what is not under its key.
+
+    Safe to interrupt, and to run again. Exits with 1 if anything could not be read, or was changed
+    by somebody else meanwhile.
+    """
+    from credit_payments.cli import encryption as keys  # noqa: PLC0415 - others are spared it
+
+    context.exit(keys.rotate(database, as_json=as_json, dry_run=dry_run))
+
+
+@encryption.command("new-key")
+@click.option("--id", "name", metavar="ID", help="What it is called; the day when left out.")
+@click.option("--index", is_flag=True, help="For encryption_index_key, whose key has no id.")
+@click.option(
+    "--vault-transit",
+    "transit_key",
+    metavar="NAME",
+    help="Have Vault make it, and encrypt it with this key of its transit engine.",
+)
+def new_key(*, name: str | None, index: bool, transit_key: str | None) -> None:
+    """Print a random key for the settings, and nothing else.
+
+    It is shown once, here: without it, what it encrypts cannot be read by anybody.
+    """
+    from credit_payments.cli import encryption as keys  # noqa: PLC0415 - others are spared it
+
+    keys.new_key(name, transit_key=transit_key, index=index)
+
+
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 

@@ -9,7 +9,7 @@ import msgspec
 from credit_payments.domain import ids, ledger, money, payment
 from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.decision import Ask, Decision, View
-from credit_payments.domain.records import Incident, Payment, Quote, StripeCustomer
+from credit_payments.domain.records import Incident, Payment, Quote
 from credit_payments.domain.stripe_facts import PaymentIntentFacts
 from credit_payments.errors import IdempotencyConflict, InvalidAmount
 
@@ -184,24 +184,3 @@ class LinkIntent(msgspec.Struct, frozen=True, kw_only=True):
         if filed is None:
             return Decision(None, changes)
         return Decision(None, (*changes, msgspec.structs.replace(filed, status="resolved")))
-
-
-class KeepCustomer(msgspec.Struct, frozen=True, kw_only=True):
-    """A Stripe customer belongs to one of our users."""
-
-    customer_id: str
-    user_id: str
-
-    def keys(self) -> Iterator[Ask]:
-        """The customer."""
-        yield StripeCustomer, self.customer_id
-
-    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
-        """Nothing more."""
-        return ()
-
-    def decide(self, view: View, now: str) -> Decision[None]:
-        """Keep it once."""
-        if view.get(StripeCustomer, self.customer_id):
-            return Decision(None)
-        return Decision(None, (StripeCustomer(self.customer_id, self.user_id, None, None, now),))

@@ -4,7 +4,8 @@ A storage adapter needs nothing else to know about a row: `TABLE` is its table o
 `KEY` its one text key, `UNIQUE` and `INDEXES` what must be unique and what is listed in order
 (`SPARSE`, indexes of those rows only for which the instant in a column ever comes),
 `MUTABLE` the fields that an update may change (a kind without any is only ever added to), `GROUP`
-whose rows of the kind are looked at together.
+whose rows of the kind are looked at together; decisions may rest on there being no such row of a
+kind that is `GUARDED`. The text of `DECIMALS` is a decimal number, for databases that have those.
 The fields are text and integers only, so that every database keeps exactly what was hashed:
 instants are ISO 8601 text in UTC with six decimals (sortable as text; MongoDB would cut a date to
 milliseconds), amounts are minor units, structured values are canonical JSON text.
@@ -42,6 +43,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     SPARSE: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
     MUTABLE: ClassVar[tuple[str, ...]] = ()
     GROUP: ClassVar[str | None] = None
+    GUARDED: ClassVar[bool] = False
+    DECIMALS: ClassVar[tuple[str, ...]] = ()
 
 
 Key: TypeAlias = tuple[type[Record], str]
@@ -218,6 +221,7 @@ class Payment(Record, frozen=True):
 
     TABLE: ClassVar = "payments"
     KEY: ClassVar = "payment_intent_id"
+    GUARDED: ClassVar = True  # what is told of an unknown payment is filed, for when it is known
     MUTABLE: ClassVar = (
         "status",
         "quarantined",
@@ -263,6 +267,7 @@ class Purchase(Record, frozen=True):
 
     TABLE: ClassVar = "credit_purchases"
     KEY: ClassVar = "payment_intent_id"
+    DECIMALS: ClassVar = ("amount_usd",)
     INDEXES: ClassVar = (("user_id", "sequence"),)
 
     payment_intent_id: str
@@ -315,19 +320,27 @@ class Dispute(Record, frozen=True):
 class StripeCustomer(Record, frozen=True):
     """Which user a Stripe customer belongs to, in the documented collection `stripe_customers`.
 
-    `email` and `name` stay empty: personal data is read from Stripe when asked for, and is kept
-    here only once it can be encrypted at rest.
+    `email`, `name` and `phone` are envelopes of the cipher, and `email_index` is what the address
+    is found by without being read. All four are None where no cipher is configured: personal data
+    then stays with Stripe.
     """
 
     TABLE: ClassVar = "stripe_customers"
     KEY: ClassVar = "stripe_customer_id"
-    INDEXES: ClassVar = (("user_id", "created_at", "stripe_customer_id"),)
+    INDEXES: ClassVar = (
+        ("user_id", "created_at", "stripe_customer_id"),
+        ("email_index", "created_at", "stripe_customer_id"),
+    )
+    MUTABLE: ClassVar = ("email", "name", "phone", "email_index")
 
     stripe_customer_id: str
     user_id: str
     email: str | None
     name: str | None
     created_at: str
+    # Behind the others because they came later, and a column can only be added at the end.
+    phone: str | None = None
+    email_index: str | None = None
 
 
 class Event(Record, frozen=True):

@@ -62,6 +62,21 @@ class Customer:
 
 
 @attrs.frozen(kw_only=True)
+class KeptCustomer:
+    """A Stripe customer as it is kept here, decrypted; Stripe may know it differently by now.
+
+    What is personal is None where nothing is kept, and shows in no `repr`.
+    """
+
+    customer_id: str
+    user_id: str
+    email: str | None = attrs.field(repr=False)
+    name: str | None = attrs.field(repr=False)
+    phone: str | None = attrs.field(repr=False)
+    created_at: datetime
+
+
+@attrs.frozen(kw_only=True)
 class Card:
     """What may be shown of a card: never its number."""
 

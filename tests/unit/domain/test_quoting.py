@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
+from tests.support.table import Table
 
 from credit_payments.domain import payment
-from credit_payments.domain.decision import Command, Range, View
-from credit_payments.domain.quoting import KeepCustomer, KeepQuote, LinkIntent
-from credit_payments.domain.records import Incident, Key, Payment, Quote, Record, StripeCustomer
+from credit_payments.domain.quoting import KeepQuote, LinkIntent
+from credit_payments.domain.records import Incident, Payment, Quote
 from credit_payments.domain.stripe_facts import PaymentIntentFacts
 from credit_payments.errors import IdempotencyConflict
 
@@ -30,24 +28,6 @@ QUOTE = Quote(
     created_at="",
 )
 FACTS = PaymentIntentFacts("pi_1", "requires_payment_method", 1_000, "usd", 1)
-
-
-class Table:
-    """Runs commands on rows, each on what those before it left."""
-
-    def __init__(self) -> None:
-        self.rows: dict[Key, Record] = {}
-
-    def run(self, command: Command[Any], now: str = NOW) -> Any:
-        view = View(now=now)
-        for names in (command.keys, lambda: command.keys_after(view)):
-            for key in [*names()]:
-                assert not isinstance(key, Range)
-                view.put(key, self.rows.get(key))
-        decision = command.decide(view, now)
-        for row in decision.changes:
-            self.rows[type(row), getattr(row, row.KEY)] = row
-        return decision.answer
 
 
 def test_a_quote_is_kept_with_its_instant_and_never_changed() -> None:
@@ -130,12 +110,3 @@ def test_what_was_filed_before_the_intent_was_linked_is_part_of_its_payment() ->
 def test_an_intent_without_a_quote_is_a_bug_of_the_caller() -> None:
     with pytest.raises(LookupError, match="quote_1"):
         Table().run(LinkIntent(quote_id="quote_1", facts=FACTS))
-
-
-def test_a_customer_stays_with_the_first_user() -> None:
-    table = Table()
-    table.run(KeepCustomer(customer_id="cus_1", user_id="ada"))
-    table.run(KeepCustomer(customer_id="cus_1", user_id="eve"), LATER)
-    assert table.rows == {
-        (StripeCustomer, "cus_1"): StripeCustomer("cus_1", "ada", None, None, NOW)
-    }

@@ -1,26 +1,20 @@
-"""The settings of one system, checked together, and the chain in which they are looked for.
-
-Nothing is read at import. `load_settings` takes what the application gives by name; what it does
-not give comes from the secret sources, in their order, value by value.
-"""
+"""The settings, what each means, and where those that are not given are looked for."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, cast
 
 import attrs
 
+from credit_payments.config.problems import mode, problems
+from credit_payments.domain import key_ring
 from credit_payments.domain.clawback import Policies, Policy
-from credit_payments.domain.notices import TYPES
 from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
 from credit_payments.domain.pricing import Bonus, Rate, Tier, TierSchedule
-from credit_payments.domain.records import CREDITS_MAX
 from credit_payments.errors import ConfigurationError
 from credit_payments.ports.secrets import SecretSource
-
-__all__ = ["NAMES_IN_SOURCES", "Settings", "load_settings"]
 
 NAMES_IN_SOURCES: Mapping[str, str] = {
     "database": "credit_payments_database_url",
@@ -29,31 +23,14 @@ NAMES_IN_SOURCES: Mapping[str, str] = {
     "stripe_webhook_secret": "stripe_webhook_secret",
     "stripe_api_version": "stripe_api_version",
     "stripe_api_base": "stripe_api_base",
+    "encryption_keys": "credit_payments_encryption_keys",
+    "encryption_index_key": "credit_payments_encryption_index_key",
+    "encryption_vault_transit_key": "credit_payments_encryption_vault_transit_key",
+    "vault_url": "vault_addr",
+    "vault_token": "vault_token",
+    "vault_namespace": "vault_namespace",
 }
 """The settings that a source may hold, and the name it is asked for; all others are code."""
-
-STRIPE_API_BASE = "https://api.stripe.com"
-
-_SECRET_KEY = re.compile(r"(?:sk|rk)_(test|live)_[A-Za-z0-9_]{1,240}", re.ASCII)
-_PUBLISHABLE_KEY = re.compile(r"pk_(test|live)_[A-Za-z0-9_]{1,240}", re.ASCII)
-_WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{1,240}", re.ASCII)
-_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:\.[a-z]+)?", re.ASCII)
-_DATABASE = re.compile(r"[a-z][a-z0-9+]*://.*", re.ASCII)
-_LOOPBACK_HOST = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII)
-
-_BOUNDS: Mapping[str, tuple[float, float, str]] = {
-    "stripe_timeout_seconds": (0.1, 300, "seconds"),
-    "stripe_attempts_max": (1, 10, "attempts"),
-    "stripe_wait_seconds_max": (0, 60, "seconds"),
-    "queue_commands_max": (1, 1_000_000, "commands"),
-    "batch_commands_max": (1, 10_000, "commands"),
-    "purchase_expires_seconds": (1, 100 * 366 * 24 * 3600, "whole seconds"),
-    "low_credits": (1, CREDITS_MAX, "credits"),
-    "webhook_tolerance_seconds": (1, 3_600, "seconds"),
-    "webhook_body_bytes_max": (1_024, 16 * 1024 * 1024, "bytes"),
-}
-
-_MAY_BE_NONE = {"low_credits", "purchase_expires_seconds"}
 
 
 def _without_password(url: object) -> str:
@@ -123,6 +100,19 @@ class Settings:
             or a notifier; otherwise call `system.notifications.deliver()`.
         webhook_tolerance_seconds: how far a webhook's timestamp may be off, both ways.
         webhook_body_bytes_max: the largest webhook body that is read.
+        encryption_keys: what personal data is encrypted with: `id:key`, or several while keys are
+            rotated, of which the first encrypts (one text with commas or white space between them,
+            a sequence, or a mapping). A key is 32 random bytes in base64. None keeps no personal
+            data.
+        encryption_index_key: what customers are found by their e-mail address with: another such
+            key, without an id.
+        encryption_vault_transit_key: the key of Vault's transit engine that has encrypted the two
+            settings before this one; None where they are the keys themselves.
+        vault_url: Vault's server: https, or http on the loopback interface. Read only with the
+            setting before this one, as are the next three.
+        vault_token: may decrypt with the transit key.
+        vault_namespace: for servers that have them.
+        vault_transit_mount: where the transit engine is mounted.
 
     Raises:
         ConfigurationError: naming every problem, and in `param` the first setting at fault.
@@ -161,13 +151,22 @@ class Settings:
     deliver_notifications: bool = True
     webhook_tolerance_seconds: int = 300
     webhook_body_bytes_max: int = 1024 * 1024
+    encryption_keys: key_ring.KeyTexts | None = attrs.field(
+        default=None, repr=False, converter=key_ring.split
+    )
+    encryption_index_key: str | None = attrs.field(default=None, repr=False)
+    encryption_vault_transit_key: str | None = None
+    vault_url: str | None = attrs.field(default=None, repr=False, converter=_without_slash)
+    vault_token: str | None = attrs.field(default=None, repr=False)
+    vault_namespace: str | None = None
+    vault_transit_mount: str = "transit"
 
     def __attrs_post_init__(self) -> None:
-        problems = list(_problems(self))
-        if problems:
-            lines = "".join(f"\n  - {name}: {what}" for name, what in problems)
+        found = list(problems(self))
+        if found:
+            lines = "".join(f"\n  - {name}: {what}" for name, what in found)
             raise ConfigurationError(
-                f"The settings cannot be used; to mend:{lines}", param=problems[0][0]
+                f"The settings cannot be used; to mend:{lines}", param=found[0][0]
             )
 
     def __reduce__(self) -> NoReturn:
@@ -177,7 +176,7 @@ class Settings:
     def livemode(self) -> bool | None:
         """Whether the secret key moves real money; None without a key."""
         key = self.stripe_secret_key
-        return None if key is None else _mode(_SECRET_KEY, key) == "live"
+        return None if key is None else mode(key) == "live"
 
     @property
     def policies(self) -> Policies:
@@ -232,142 +231,3 @@ def _close_to(name: str, known: Sequence[str]) -> str:
 
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f" (did you mean {' or '.join(close)}?)" if close else ""
-
-
-def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Each setting at fault with what to do; no value of a secret is ever quoted."""
-    yield from _database_problems(settings.database)
-    yield from _key_problems(settings.stripe_secret_key, settings.stripe_publishable_key)
-    yield from _webhook_secret_problems(settings.stripe_webhook_secret)
-    version = settings.stripe_api_version
-    if version is not None and not _matches(_API_VERSION, version):
-        yield "stripe_api_version", "write it as Stripe does, such as 2023-10-16, or leave it out"
-    yield from _api_base_problems(settings.stripe_api_base, settings.stripe_secret_key)
-    yield from _bounds_problems(settings)
-    yield from _policy_problems(settings)
-    yield from _notification_problems(settings)
-    yield from _switch_problems(settings)
-
-
-def _database_problems(database: object) -> Iterator[tuple[str, str]]:
-    if not _matches(_DATABASE, database):
-        yield (
-            "database",
-            "give a URL, such as sqlite:///credits.db or memory://",
-        )
-
-
-def _key_problems(secret: object, publishable: object) -> Iterator[tuple[str, str]]:
-    if secret is not None and not _matches(_SECRET_KEY, secret):
-        yield "stripe_secret_key", _key_remedy(secret, "sk_test_… or sk_live_… (or rk_…)")
-    if publishable is not None and not _matches(_PUBLISHABLE_KEY, publishable):
-        yield "stripe_publishable_key", _key_remedy(publishable, "pk_test_… or pk_live_…")
-    modes = {_mode(_SECRET_KEY, secret), _mode(_PUBLISHABLE_KEY, publishable)}
-    if modes == {"test", "live"}:
-        yield (
-            "stripe_publishable_key",
-            "take both keys from the same mode: one is live, one is test",
-        )
-
-
-def _key_remedy(given: object, form: str) -> str:
-    if not isinstance(given, str):
-        return f"give text of the form {form}"
-    if not given.strip():
-        return f"it is empty: give {form}, or leave it out"
-    if given != given.strip():
-        return "remove the white space around it"
-    kind = {"pk_": "a publishable key", "sk_": "a secret key", "rk_": "a restricted secret key"}
-    mixed_up = kind.get(given[:3])
-    if mixed_up and given[:3] not in form:
-        return f"it holds {mixed_up}; this one has the form {form}"
-    if given.startswith("whsec_"):
-        return f"it holds a webhook secret; this one has the form {form}"
-    return f"copy it again from Stripe's dashboard; it has the form {form}"
-
-
-def _webhook_secret_problems(given: object) -> Iterator[tuple[str, str]]:
-    if given is None:
-        return
-    secrets = given if isinstance(given, tuple) else (given,)
-    if not secrets:
-        # An empty list must not come to mean "any signature will do", nor pass unnoticed.
-        yield "stripe_webhook_secret", "the list is empty: give whsec_…, or leave it out"
-    for secret in secrets:
-        if not _matches(_WEBHOOK_SECRET, secret):
-            yield "stripe_webhook_secret", _webhook_remedy(secret)
-
-
-def _webhook_remedy(given: object) -> str:
-    if isinstance(given, str) and not given.strip():
-        return "it is empty: give whsec_…, or leave it out"
-    if isinstance(given, str) and given != given.strip():
-        return "remove the white space around it"
-    return "copy the signing secret of the endpoint from Stripe's dashboard; its form is whsec_…"
-
-
-def _api_base_problems(base: object, secret: object) -> Iterator[tuple[str, str]]:
-    if base is None or base == STRIPE_API_BASE:
-        return
-    remedy = _url_remedy(base)
-    if remedy:
-        yield "stripe_api_base", remedy
-    if _mode(_SECRET_KEY, secret) == "live":
-        yield "stripe_api_base", f"a live key goes to {STRIPE_API_BASE} only: leave this out"
-
-
-def _url_remedy(base: object) -> str | None:
-    from urllib.parse import urlsplit  # noqa: PLC0415 - few processes configure a base
-
-    form = "give scheme, host and port only, such as http://127.0.0.1:12111"
-    if not isinstance(base, str) or not base.isascii() or not base.isprintable():
-        return form
-    try:
-        url = urlsplit(base)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        return form
-    bare = not (url.path or url.query or url.fragment or "@" in url.netloc)
-    if url.scheme not in ("http", "https") or not host or not bare or " " in base:
-        return form
-    if url.scheme == "http" and not _matches(_LOOPBACK_HOST, host):
-        return "use https: http would send the key in the clear, and is for loopback only"
-    return None
-
-
-def _bounds_problems(settings: Settings) -> Iterator[tuple[str, str]]:
-    for name, (least, most, unit) in _BOUNDS.items():
-        value = getattr(settings, name)
-        kinds = (int, float) if unit == "seconds" else (int,)
-        if value is None and name in _MAY_BE_NONE:
-            continue
-        # `not least <= value`, so that NaN is out of bounds too.
-        if type(value) not in kinds or not least <= value <= most:
-            yield name, f"give a number of {unit} from {least} to {most}"
-
-
-def _policy_problems(settings: Settings) -> Iterator[tuple[str, str]]:
-    for name in ("refund_policy", "dispute_policy"):
-        if getattr(settings, name) not in set(Policy):
-            yield name, f"choose one of {', '.join(Policy)}"
-
-
-def _notification_problems(settings: Settings) -> Iterator[tuple[str, str]]:
-    given: Any = settings.notifications
-    if given is not None and (isinstance(given, str) or not set(given) <= set(TYPES)):
-        yield "notifications", f"list some of {', '.join(TYPES)}"
-
-
-def _switch_problems(settings: Settings) -> Iterator[tuple[str, str]]:
-    for name in ("create_database", "deliver_notifications"):
-        if not isinstance(getattr(settings, name), bool):
-            yield name, "give True or False"
-
-
-def _matches(form: re.Pattern[str], value: object) -> bool:
-    return isinstance(value, str) and form.fullmatch(value) is not None
-
-
-def _mode(form: re.Pattern[str], key: object) -> str | None:
-    match = form.fullmatch(key) if isinstance(key, str) else None
-    return match.group(1) if match else None

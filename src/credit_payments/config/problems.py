@@ -1,0 +1,209 @@
+"""What can be wrong with settings: each with its remedy, and no secret quoted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from credit_payments.domain import key_ring
+from credit_payments.domain.clawback import Policy
+from credit_payments.domain.notices import TYPES
+from credit_payments.domain.records import CREDITS_MAX
+
+if TYPE_CHECKING:
+    from credit_payments.config.settings import Settings
+
+STRIPE_API_BASE = "https://api.stripe.com"
+
+_SECRET_KEY = re.compile(r"(?:sk|rk)_(test|live)_[A-Za-z0-9_]{1,240}", re.ASCII)
+_PUBLISHABLE_KEY = re.compile(r"pk_(test|live)_[A-Za-z0-9_]{1,240}", re.ASCII)
+_WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{1,240}", re.ASCII)
+_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:\.[a-z]+)?", re.ASCII)
+_DATABASE = re.compile(r"[a-z][a-z0-9+]*://.*", re.ASCII)
+# Names become parts of a path, and must not lead out of it.
+_TRANSIT_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_MOUNT = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,7}", re.ASCII)
+_HEADER = re.compile(r"[!-~]{1,4096}", re.ASCII)
+_LOOPBACK_HOST = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII)
+
+_BOUNDS: Mapping[str, tuple[float, float, str]] = {
+    "stripe_timeout_seconds": (0.1, 300, "seconds"),
+    "stripe_attempts_max": (1, 10, "attempts"),
+    "stripe_wait_seconds_max": (0, 60, "seconds"),
+    "queue_commands_max": (1, 1_000_000, "commands"),
+    "batch_commands_max": (1, 10_000, "commands"),
+    "purchase_expires_seconds": (1, 100 * 366 * 24 * 3600, "whole seconds"),
+    "low_credits": (1, CREDITS_MAX, "credits"),
+    "webhook_tolerance_seconds": (1, 3_600, "seconds"),
+    "webhook_body_bytes_max": (1_024, 16 * 1024 * 1024, "bytes"),
+}
+
+_MAY_BE_NONE = {"low_credits", "purchase_expires_seconds"}
+
+
+def problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Each setting at fault with what to do; no value of a secret is ever quoted."""
+    yield from _database_problems(settings.database)
+    yield from _key_problems(settings.stripe_secret_key, settings.stripe_publishable_key)
+    yield from _webhook_secret_problems(settings.stripe_webhook_secret)
+    version = settings.stripe_api_version
+    if version is not None and not _matches(_API_VERSION, version):
+        yield "stripe_api_version", "write it as Stripe does, such as 2023-10-16, or leave it out"
+    yield from _api_base_problems(settings.stripe_api_base, settings.stripe_secret_key)
+    yield from _encryption_problems(settings)
+    yield from _bounds_problems(settings)
+    yield from _policy_problems(settings)
+    yield from _notification_problems(settings)
+    yield from _switch_problems(settings)
+
+
+def _database_problems(database: object) -> Iterator[tuple[str, str]]:
+    if not _matches(_DATABASE, database):
+        yield (
+            "database",
+            "give a URL, such as sqlite:///credits.db or memory://",
+        )
+
+
+def _key_problems(secret: object, publishable: object) -> Iterator[tuple[str, str]]:
+    if secret is not None and not _matches(_SECRET_KEY, secret):
+        yield "stripe_secret_key", _key_remedy(secret, "sk_test_… or sk_live_… (or rk_…)")
+    if publishable is not None and not _matches(_PUBLISHABLE_KEY, publishable):
+        yield "stripe_publishable_key", _key_remedy(publishable, "pk_test_… or pk_live_…")
+    modes = {_mode(_SECRET_KEY, secret), _mode(_PUBLISHABLE_KEY, publishable)}
+    if modes == {"test", "live"}:
+        yield (
+            "stripe_publishable_key",
+            "take both keys from the same mode: one is live, one is test",
+        )
+
+
+def _key_remedy(given: object, form: str) -> str:
+    if not isinstance(given, str):
+        return f"give text of the form {form}"
+    if not given.strip():
+        return f"it is empty: give {form}, or leave it out"
+    if given != given.strip():
+        return "remove the white space around it"
+    kind = {"pk_": "a publishable key", "sk_": "a secret key", "rk_": "a restricted secret key"}
+    mixed_up = kind.get(given[:3])
+    if mixed_up and given[:3] not in form:
+        return f"it holds {mixed_up}; this one has the form {form}"
+    if given.startswith("whsec_"):
+        return f"it holds a webhook secret; this one has the form {form}"
+    return f"copy it again from Stripe's dashboard; it has the form {form}"
+
+
+def _webhook_secret_problems(given: object) -> Iterator[tuple[str, str]]:
+    if given is None:
+        return
+    secrets = given if isinstance(given, tuple) else (given,)
+    if not secrets:
+        # An empty list must not come to mean "any signature will do", nor pass unnoticed.
+        yield "stripe_webhook_secret", "the list is empty: give whsec_…, or leave it out"
+    for secret in secrets:
+        if not _matches(_WEBHOOK_SECRET, secret):
+            yield "stripe_webhook_secret", _webhook_remedy(secret)
+
+
+def _webhook_remedy(given: object) -> str:
+    if isinstance(given, str) and not given.strip():
+        return "it is empty: give whsec_…, or leave it out"
+    if isinstance(given, str) and given != given.strip():
+        return "remove the white space around it"
+    return "copy the signing secret of the endpoint from Stripe's dashboard; its form is whsec_…"
+
+
+def _api_base_problems(base: object, secret: object) -> Iterator[tuple[str, str]]:
+    if base is None or base == STRIPE_API_BASE:
+        return
+    remedy = _url_remedy(base, example="http://127.0.0.1:12111")
+    if remedy:
+        yield "stripe_api_base", remedy
+    if _mode(_SECRET_KEY, secret) == "live":
+        yield "stripe_api_base", f"a live key goes to {STRIPE_API_BASE} only: leave this out"
+
+
+def _url_remedy(base: object, *, example: str) -> str | None:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - few processes configure a base
+
+    form = f"give scheme, host and port only, such as {example}"
+    if not isinstance(base, str) or not base.isascii() or not base.isprintable():
+        return form
+    try:
+        url = urlsplit(base)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        return form
+    bare = not (url.path or url.query or url.fragment or "@" in url.netloc)
+    if url.scheme not in ("http", "https") or not host or not bare or " " in base:
+        return form
+    if url.scheme == "http" and not _matches(_LOOPBACK_HOST, host):
+        return "use https: http would send the key in the clear, and is for loopback only"
+    return None
+
+
+def _encryption_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    transit_key = settings.encryption_vault_transit_key
+    yield from key_ring.problems(
+        settings.encryption_keys, settings.encryption_index_key, wrapped=transit_key is not None
+    )
+    if transit_key is None:
+        return  # what is set for Vault, perhaps by another program's environment, is not used
+    if not _matches(_TRANSIT_KEY, transit_key):
+        yield "encryption_vault_transit_key", "give the name of a key of Vault's transit engine"
+    if not _matches(_MOUNT, settings.vault_transit_mount):
+        yield (
+            "vault_transit_mount",
+            'give the path that the engine is mounted at, such as "transit"',
+        )
+    if remedy := _url_remedy(settings.vault_url, example="https://vault.example.com:8200"):
+        yield "vault_url", remedy
+    if not _matches(_HEADER, settings.vault_token):
+        yield "vault_token", "give the token, without white space"
+    if settings.vault_namespace is not None and not _matches(_HEADER, settings.vault_namespace):
+        yield "vault_namespace", "give the namespace's path, without white space, or leave it out"
+
+
+def _bounds_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name, (least, most, unit) in _BOUNDS.items():
+        value = getattr(settings, name)
+        kinds = (int, float) if unit == "seconds" else (int,)
+        if value is None and name in _MAY_BE_NONE:
+            continue
+        # `not least <= value`, so that NaN is out of bounds too.
+        if type(value) not in kinds or not least <= value <= most:
+            yield name, f"give a number of {unit} from {least} to {most}"
+
+
+def _policy_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name in ("refund_policy", "dispute_policy"):
+        if getattr(settings, name) not in set(Policy):
+            yield name, f"choose one of {', '.join(Policy)}"
+
+
+def _notification_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    given: Any = settings.notifications
+    if given is not None and (isinstance(given, str) or not set(given) <= set(TYPES)):
+        yield "notifications", f"list some of {', '.join(TYPES)}"
+
+
+def _switch_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name in ("create_database", "deliver_notifications"):
+        if not isinstance(getattr(settings, name), bool):
+            yield name, "give True or False"
+
+
+def _matches(form: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and form.fullmatch(value) is not None
+
+
+def mode(secret_key: object) -> str | None:
+    """`test` or `live`, as a secret key of Stripe tells; None for no such key."""
+    return _mode(_SECRET_KEY, secret_key)
+
+
+def _mode(form: re.Pattern[str], key: object) -> str | None:
+    match = form.fullmatch(key) if isinstance(key, str) else None
+    return match.group(1) if match else None
