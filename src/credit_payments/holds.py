@@ -10,7 +10,7 @@ from typing import Self
 from credit_payments.domain import answers, checks, instants, values
 from credit_payments.domain.holding import CaptureHold, ExtendHold, ReleaseHold
 from credit_payments.domain.records import Hold as HoldRow
-from credit_payments.posting import PostingQueue
+from credit_payments.posting import Poster
 
 
 class Hold:
@@ -21,7 +21,7 @@ class Hold:
     again. All steps may be repeated: each takes effect once.
     """
 
-    def __init__(self, queue: PostingQueue, row: HoldRow) -> None:
+    def __init__(self, queue: Poster, row: HoldRow) -> None:
         self._queue = queue
         self._row = row
 

@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias, TypeVar
 
 from credit_payments.domain import notices, values
@@ -14,6 +15,7 @@ from credit_payments.domain.decision import View
 from credit_payments.domain.records import Notification, Record
 from credit_payments.errors import CreditPaymentsError, InvalidRequest
 from credit_payments.ports.notifications import Notifier
+from credit_payments.ports.storage import Watch
 from credit_payments.posting import PostingQueue
 
 Handler: TypeAlias = Callable[[values.Notification], object]
@@ -23,6 +25,7 @@ LEASE_SECONDS = 60.0
 """How long a handler may take before somebody else may be told, too."""
 BATCH = 50
 POLL_SECONDS = 1.0
+"""How often is looked for what other processes recorded, or is due again."""
 _CLOSE_SECONDS_MAX = 10.0
 
 _log = logging.getLogger(__name__)
@@ -68,6 +71,8 @@ class Notifications:
         telling: decides what is recorded.
         notifier: gets every notification, before the handlers.
         in_background: whether a thread of this process delivers as soon as there is a handler.
+        watch: has a function called soon after a notification was recorded by any process; None
+            where the database cannot tell.
     """
 
     def __init__(
@@ -77,8 +82,10 @@ class Notifications:
         *,
         notifier: Notifier | None = None,
         in_background: bool = True,
+        watch: Callable[[Callable[[], None]], Watch | None] = lambda _wake: None,
     ) -> None:
         self._queue = queue
+        self._watch = watch
         self._telling = telling
         self._notifier = notifier
         self._in_background = in_background
@@ -182,15 +189,30 @@ class Notifications:
                 self._thread = thread
 
     def _run(self) -> None:
-        while True:
-            self._work.wait(POLL_SECONDS)
-            self._work.clear()
-            if self._closed:
-                return
-            try:
-                while self.deliver() == BATCH:
-                    pass
-            except CreditPaymentsError as error:
-                _log.warning("Notifications wait: %s", error)
-            except Exception:  # noqa: BLE001 - the thread goes on, whatever it was
-                _log.exception("Notifications wait.")
+        with self._watching():
+            while True:
+                self._work.wait(POLL_SECONDS)
+                self._work.clear()
+                if self._closed:
+                    return
+                try:
+                    while self.deliver() == BATCH:
+                        pass
+                except CreditPaymentsError as error:
+                    _log.warning("Notifications wait: %s", error)
+                except Exception:  # noqa: BLE001 - the thread goes on, whatever it was
+                    _log.exception("Notifications wait.")
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Be woken by other processes, too; without that, polling finds what they recorded."""
+        watch = None
+        try:
+            watch = self._watch(self._work.set)
+        except CreditPaymentsError as error:
+            _log.warning("Notifications are looked for every second: %s", error)
+        try:
+            yield
+        finally:
+            if watch is not None:
+                watch.close()

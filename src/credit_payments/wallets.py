@@ -28,7 +28,7 @@ from credit_payments.holds import Hold
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.storage import Storage
 from credit_payments.ports.users import AnyUser, Users
-from credit_payments.posting import PostingQueue, reading
+from credit_payments.posting import HostTransaction, Poster, reading
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,12 +48,51 @@ class Wallets:
     """
 
     def __init__(
-        self, storage: Storage, queue: PostingQueue, clock: Clock, *, users: Users | None = None
+        self,
+        storage: Storage | HostTransaction,
+        queue: Poster,
+        clock: Clock,
+        *,
+        users: Users | None = None,
     ) -> None:
         self._storage = storage
         self._queue = queue
         self._clock = clock
         self._users = users or AnyUser()
+
+    def within(self, connection: Any) -> Wallets:
+        """The same wallets, inside of a transaction of your own.
+
+        What is granted or spent through them commits or rolls back together with what you write on
+        that connection, and is durable only once you have committed. Locks on the wallets are held
+        until then: keep the transaction short (well under a minute, which `System.seal` counts on),
+        and use nothing else of the system before its end, which would wait for those locks.
+
+        Args:
+            connection: a `sqlite3.Connection` or a `psycopg.Connection` to the same database, or a
+                `pymongo` session in a transaction. SQLite and PostgreSQL begin one where there is
+                none. A call that fails is undone alone; in MongoDB, and wherever
+                `StorageUnavailable` is raised, roll back and run the whole transaction again.
+
+        Raises:
+            InvalidRequest: each call, if the connection cannot be used.
+
+        Example:
+            >>> import sqlite3
+            >>> from credit_payments import connect
+            >>> with connect(database="sqlite:///shop.db") as system:
+            ...     _ = system.wallets.grant("ada", 10, key="welcome", reason="welcome")
+            ...     mine = sqlite3.connect("shop.db")
+            ...     _ = mine.execute("CREATE TABLE jobs (name TEXT)")
+            ...     _ = mine.execute("INSERT INTO jobs VALUES ('render')")
+            ...     _ = system.wallets.within(mine).spend("ada", 3, key="render")
+            ...     mine.rollback()
+            ...     mine.close()
+            ...     system.wallets.balance("ada").available
+            10
+        """
+        host = self._queue.within(connection)
+        return Wallets(host, host, self._clock, users=self._users)
 
     def balance(self, user_id: str) -> values.Balance:
         """What a user holds now; a user who never had credits holds none.

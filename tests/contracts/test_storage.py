@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from credit_payments.adapters.memory import MemoryStorage
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import Record
-from credit_payments.ports.storage import Reader, Storage, Transaction
+from credit_payments.ports.storage import Joined, Reader, Storage, Transaction
 from credit_payments.testing.contracts import StorageContract
 
 R = TypeVar("R", bound=Record)
@@ -33,6 +33,10 @@ class TestSqlite(StorageContract):
         storage = SqliteStorage(tmp_path / "credits.db")
         yield storage
         storage.close()
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        return lambda: SqliteStorage(tmp_path / "credits.db")
 
 
 class Reopening:
@@ -58,6 +62,14 @@ class Reopening:
     def snapshot(self) -> Iterator[Reader]:
         with self._opened() as storage, storage.snapshot() as reader:
             yield reader
+
+    @contextmanager
+    def joined(self, connection: object) -> Iterator[Joined]:
+        with self._opened() as storage, storage.joined(connection) as joined:
+            yield joined
+
+    def watch(self, kind: type[Record], wake: Callable[[], None]) -> None:
+        return
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         with self._opened() as storage:

@@ -11,7 +11,8 @@ unknown commit finds what the first run left); what still fails is halved until 
 fault stands alone.
 """
 
+from credit_payments.posting.joining import HostTransaction, Poster
 from credit_payments.posting.line import QueueHealth
 from credit_payments.posting.queue import PostingQueue
 
-__all__ = ["PostingQueue", "QueueHealth"]
+__all__ = ["HostTransaction", "Poster", "PostingQueue", "QueueHealth"]

@@ -17,6 +17,7 @@ from credit_payments.ports.clock import Clock
 from credit_payments.ports.storage import Storage, WriteConflict
 from credit_payments.posting import batch as batches
 from credit_payments.posting.batch import Observer
+from credit_payments.posting.joining import HostTransaction
 from credit_payments.posting.line import Line, QueueHealth, Ticket
 
 A = TypeVar("A")
@@ -79,6 +80,10 @@ class PostingQueue:
             self._line.leave(ticket)
             raise
         return ticket.result()
+
+    def within(self, connection: Any) -> HostTransaction:
+        """Who runs commands inside of a transaction of the host's, instead of in the queue."""
+        return HostTransaction(self._storage, connection, self._clock, self._observer)
 
     def health(self) -> QueueHealth:
         """How long the queue is now."""

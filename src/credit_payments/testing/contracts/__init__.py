@@ -13,8 +13,9 @@ Example:
                 yield storage
                 storage.close()
 
-    The fixture gives a new, empty storage each time. The class uses nothing of it but the port
-    (`credit_payments.ports.storage.Storage`).
+    The fixture gives a new, empty storage each time. A second one, `reopen`, gives a function that
+    opens the same database again, for the tests with several processes. The classes use nothing of
+    a storage but the port (`credit_payments.ports.storage.Storage`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ from collections.abc import Iterator
 import pytest
 
 from credit_payments.ports.storage import Storage
+from credit_payments.testing.contracts.posting import (
+    GuardContract,
+    PostingContract,
+    ProcessContract,
+    WatchContract,
+)
 from credit_payments.testing.contracts.reading import ReadingContract
 from credit_payments.testing.contracts.rows import RowContract
 from credit_payments.testing.contracts.series import SeriesContract
@@ -32,7 +39,16 @@ from credit_payments.testing.contracts.transactions import TransactionContract
 __all__ = ["StorageContract"]
 
 
-class StorageContract(RowContract, TransactionContract, ReadingContract, SeriesContract):
+class StorageContract(
+    RowContract,
+    TransactionContract,
+    ReadingContract,
+    SeriesContract,
+    PostingContract,
+    GuardContract,
+    WatchContract,
+    ProcessContract,
+):
     """Proves that a storage keeps the promises of `credit_payments.ports.storage.Storage`.
 
     Override the fixture `storage`; see the module's example.

@@ -58,6 +58,15 @@ class ReadingContract:
         )
         assert seen == expected
 
+    def test_all_rows_of_a_kind_are_paged_by_their_key(self, storage: Storage) -> None:
+        put(storage, *(a_row(Wallet, key) for key in UNUSUAL_TEXTS))
+        seen: list[str] = []
+        while page := storage.page(
+            Wallet, {}, order=("user_id",), after=seen[-1:] or None, limit=5
+        ):
+            seen += [row.user_id for row in page]
+        assert seen == sorted(UNUSUAL_TEXTS)
+
     def test_a_page_of_nothing_is_empty(self, storage: Storage) -> None:
         put(storage, a_row(Entry, "txn_1", user_id="ada", sequence=1))
         find = storage.page

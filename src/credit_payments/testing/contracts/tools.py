@@ -89,6 +89,8 @@ def a_row(
             filled[name] = f"{name}:{key}" if is_unique(kind, name) else texts or name
         elif hints[name] == int | None:
             filled[name] = None if optional is None else len(optional)
+        elif name in kind.DECIMALS:
+            filled[name] = None if optional is None else f"{len(optional)}.30"
         else:
             filled[name] = optional
     return kind(**{**filled, **given})
@@ -173,11 +175,11 @@ def until_written(write: Callable[[], None]) -> None:
     raise AssertionError("other writers kept getting ahead")
 
 
-def together(*works: Callable[[], None]) -> None:
+def together(*works: Callable[[], object]) -> None:
     """Run in one thread each, started at once; what one of them raises is raised here."""
     start = threading.Barrier(len(works))
 
-    def run(work: Callable[[], None]) -> None:
+    def run(work: Callable[[], object]) -> None:
         start.wait(WAIT_SECONDS_MAX)
         work()
 

@@ -1,0 +1,134 @@
+"""Everything from any database to any other, and back to what it was."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from tests.contracts.conftest import DATABASES
+from tests.support.filled import everything, fill, verified
+
+import credit_payments as cp
+from credit_payments.adapters.databases import Opening, open_storage
+from credit_payments.adapters.memory import MemoryStorage
+from credit_payments.adapters.system_clock import SystemClock
+from credit_payments.domain.records import Wallet
+from credit_payments.errors import StorageUnavailable
+from credit_payments.moving import export, import_dump
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Another new database, of the kind that the test asks for."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'target.db'}"
+    url: str = request.getfixturevalue(f"another_{request.param}_database")
+    return url
+
+
+@pytest.fixture
+def dump() -> io.BytesIO:
+    """A filled ledger, exported from memory."""
+    storage, file = MemoryStorage(), io.BytesIO()
+    fill(storage)
+    export(storage, SystemClock(), file)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("target", DATABASES, indirect=True)
+def test_what_is_moved_is_the_same_on_the_other_side(database: str, target: str) -> None:
+    source = open_storage(database, Opening())
+    fill(source)
+    with source.snapshot() as reader:
+        before = everything(reader)
+    source.close()
+    assert all(before.values()), [table for table, rows in before.items() if not rows]
+    file = io.BytesIO()
+    with cp.connect(database=database) as system:
+        exported = system.export(file)
+    file.seek(0)
+    with cp.connect(database=target) as system:
+        imported = system.import_dump(file)
+    assert exported == imported
+    assert exported.rows == sum(map(len, before.values()))
+    moved = open_storage(target, Opening())
+    with moved.snapshot() as reader:
+        assert everything(reader) == before
+    moved.close()
+    assert verified(target) == verified(database) == exported.verification
+    with cp.connect(database=target) as system:  # and life goes on there, under the same keys
+        assert system.wallets.spend("bob", 5, key="job 2").credits == -5
+        with pytest.raises(cp.IdempotencyConflict):
+            system.wallets.grant("bob", 51, key="with end", reason="another")
+
+
+def test_an_import_that_broke_off_goes_on(dump: io.BytesIO, database: str) -> None:
+    storage = open_storage(database, Opening())
+    left = [3]
+    whole = storage.transaction
+
+    def failing() -> object:
+        left[0] -= 1
+        if left[0] < 0:
+            raise StorageUnavailable("gone")
+        return whole()
+
+    storage.transaction = failing  # type: ignore[method-assign, assignment]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("credit_payments.moving.ROWS_AT_ONCE", 5)
+        with pytest.raises(StorageUnavailable):
+            import_dump(storage, dump)
+    storage.transaction = whole  # type: ignore[method-assign]
+    dump.seek(0)
+    with pytest.raises(cp.Conflict, match="blank"):
+        import_dump(storage, dump)
+    dump.seek(0)
+    moved = import_dump(storage, dump, resume=True)
+    assert moved.verification.ok
+    storage.close()
+
+
+def test_a_database_with_other_rows_is_refused(dump: io.BytesIO, database: str) -> None:
+    with cp.connect(database=database) as system:
+        system.wallets.grant("eve", 1, key="mine", reason="mine")
+        with pytest.raises(cp.Conflict, match="blank"):
+            system.import_dump(dump)
+        dump.seek(0)
+        with pytest.raises(cp.Conflict, match="not in the file"):
+            system.import_dump(dump, resume=True)
+        system.wallets.grant("bob", 1, key="work", reason="mine")
+        dump.seek(0)
+        with pytest.raises(cp.Conflict, match="another row"):
+            system.import_dump(dump, resume=True)
+
+
+def test_a_broken_ledger_is_not_exported() -> None:
+    storage, file = MemoryStorage(), io.BytesIO()
+    fill(storage)
+    with storage.transaction() as transaction:
+        row = transaction.load([(Wallet, "bob")])[Wallet, "bob"]
+        assert isinstance(row, Wallet)
+        transaction.write([], [Wallet("bob", available=row.available + 1)])
+    with pytest.raises(cp.Conflict, match="Nothing was exported"):
+        export(storage, SystemClock(), file)
+    assert file.getvalue() == b""
+
+
+def test_every_line_that_is_changed_dropped_or_doubled_is_noticed(dump: io.BytesIO) -> None:
+    lines = dump.getvalue().splitlines(keepends=True)
+    changed = [
+        b"".join([*lines[:n], *middle, *lines[n + 1 :]])
+        for n, line in enumerate(lines)
+        for middle in ([], [line, line], [line.replace(b"1", b"2", 1)], [line[:-2]])
+        if middle != [line]
+    ]
+    changed += [dump.getvalue()[:-1], b"", b"{}\n", dump.getvalue() + b"{}\n"]
+    storage = MemoryStorage()
+    for text in changed:
+        with pytest.raises(cp.InvalidRequest) as caught:
+            import_dump(storage, io.BytesIO(text))
+        assert caught.value.param == "file"
+    with storage.snapshot() as reader:
+        assert not any(everything(reader).values())
