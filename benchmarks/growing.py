@@ -1,7 +1,7 @@
 """Whether a wallet becomes slower with its history, and with the number of its open lots.
 
-Three wallets live in one database file: a fresh one with one lot, one with a long history, and one
-with many open lots. They take turns, a number of calls each.
+Three wallets live in one database: a fresh one with one lot, one with a long history, and one with
+many open lots. They take turns, a number of calls each.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 
 from benchmarks.copies import remove_database
 from benchmarks.measure import Plan, Row, WrongResult, prepared, ratio_row, take_turns
-from credit_payments.adapters.sqlite import SqliteStorage
+from credit_payments.adapters.databases import Opening, open_storage
 from credit_payments.bootstrap import System, connect
 from credit_payments.domain import instants
 from credit_payments.domain.decision import Command, View
 from credit_payments.domain.lots import first_to_spend
 from credit_payments.domain.records import Entry, Lot, Record, Wallet
 from credit_payments.domain.spending import Grant, Spend
+from credit_payments.ports.storage import Storage
 
 FRESH, LONG, WIDE = "fresh", "long history", "many lots"
 _CALLS = 200
@@ -30,10 +31,23 @@ _WARM_UP = 20
 
 
 def rows(plan: Plan, folder: Path) -> Iterator[Row]:
-    """Spends and balances on each of the wallets; a ratio of rates, where 1 is as fast."""
+    """On SQLite."""
     path = folder / "grown.db"
-    _fill(path, plan)
-    with connect(database=f"sqlite:///{path}") as system:
+    yield from rows_on(f"sqlite:///{path}", "", plan, target=round(1 / 1.5, 3))
+    remove_database(path)
+
+
+def rows_on(database: str, name: str, plan: Plan, *, target: float) -> Iterator[Row]:
+    """Spends and balances on each of the wallets; a ratio of rates, where 1 is as fast.
+
+    Args:
+        database: the URL of one that is empty.
+        name: what the rows' names and words begin with.
+        plan: how many entries and lots.
+        target: of each ratio.
+    """
+    _fill(database, plan)
+    with connect(database=database) as system:
         _check(system, plan)
         numbers = itertools.count()
         for what, call in (("spend", _spender(system, numbers)), ("balance", _reader(system))):
@@ -41,14 +55,14 @@ def rows(plan: Plan, folder: Path) -> Iterator[Row]:
             rates = take_turns(sides, 3 * plan.database_turns)
             for user, size in ((LONG, plan.entries), (WIDE, plan.lots)):
                 unit = "entries" if user == LONG else "open lots"
+                on = f"{name} " if name else ""
                 yield ratio_row(
-                    f"{what}_{user.replace(' ', '_')}",
-                    (f"{what}, wallet with {size:,} {unit}", rates[user]),
-                    (f"{what}, fresh wallet", rates[FRESH]),
-                    target=round(1 / 1.5, 3),
+                    f"{on.lower()}{what} {user}".replace(" ", "_"),
+                    (f"{on}{what}, wallet with {size:,} {unit}", rates[user]),
+                    (f"{on}{what}, fresh wallet", rates[FRESH]),
+                    target=target,
                 )
         _check(system, plan)
-    remove_database(path)
 
 
 def _spender(system: System, numbers: Iterator[int]) -> Callable[[str], None]:
@@ -90,9 +104,9 @@ def _check(system: System, plan: Plan) -> None:
 _ORDER = ("priority", "expires_at", "sequence")
 
 
-def _fill(path: Path, plan: Plan) -> None:
+def _fill(database: str, plan: Plan) -> None:
     """Decide by the library's own rules, and write thousands at once."""
-    storage = SqliteStorage(path)
+    storage = open_storage(database, Opening())
     try:
         _write(storage, FRESH, iter([_grant(FRESH, 0, _CREDITS)]))
         spends = (Spend(user_id=LONG, credits=1, key=f"{LONG}-{n}") for n in range(plan.entries))
@@ -113,7 +127,7 @@ def _grant(user: str, number: int, credits: int) -> Grant:
     )
 
 
-def _write(storage: SqliteStorage, user: str, commands: Iterator[Command[Entry]]) -> None:
+def _write(storage: Storage, user: str, commands: Iterator[Command[Entry]]) -> None:
     view = View({(Wallet, user): None})
     view.put_range(first_to_spend(user), [])
     for second in itertools.count():

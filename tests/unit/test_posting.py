@@ -385,10 +385,19 @@ def test_a_database_that_stays_away_is_reported_as_retryable(
 
 
 def test_endless_conflicts_are_reported_as_retryable(queue: PostingQueue, faulty: Faulty) -> None:
-    faulty.fail("write", *[WriteConflict("x")] * 5)
+    faulty.fail("write", *[WriteConflict("x")] * 40)
     with pytest.raises(StorageUnavailable):
         queue.submit(add("evt_1"))
     assert keys(faulty) == set()
+
+
+def test_a_command_alone_waits_longer_for_writers_that_are_ahead(
+    queue: PostingQueue, faulty: Faulty, pauses: list[float]
+) -> None:
+    faulty.fail("write", *[WriteConflict("x")] * 39)
+    assert queue.submit(add("evt_1")) is True
+    assert len(pauses) == 39
+    assert max(pauses) <= 0.25
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ from credit_payments.posting.line import Line, QueueHealth, Ticket
 
 A = TypeVar("A")
 
+PAUSE_SECONDS_MAX = 0.25
+"""Between two tries."""
+
 
 class PostingQueue:
     """One queue per process and storage.
@@ -32,6 +35,8 @@ class PostingQueue:
         commands_max: how many commands may wait before `QueueFull`.
         batch_max: how many commands share one transaction at most.
         attempts_max: how often a batch is tried as a whole before it is halved.
+        conflicts_max: how often a single command is tried while other writers are ahead of it; by
+            default for about five seconds.
         wait_seconds_max: how long a caller waits for its answer, and a batch tries.
         sleep: waits between two tries; tests hand in one that does not.
         observer: adds rows to what the commands change.
@@ -45,6 +50,7 @@ class PostingQueue:
         commands_max: int = 10_000,
         batch_max: int = 128,
         attempts_max: int = 5,
+        conflicts_max: int = 40,
         wait_seconds_max: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
         observer: Observer | None = None,
@@ -52,6 +58,7 @@ class PostingQueue:
         self._storage = storage
         self._clock = clock
         self._attempts_max = attempts_max
+        self._conflicts_max = conflicts_max
         self._run_seconds_max = wait_seconds_max / 2
         self._sleep = sleep
         self._observer = observer
@@ -119,28 +126,28 @@ class PostingQueue:
         self, batch: Sequence[Ticket[Any]], attempts: int, deadline: float
     ) -> Exception | None:
         """Transact, again after a failure; the last failure when all attempts did."""
-        failure: Exception | None = None
-        for attempt in range(attempts):
-            if attempt:
-                # Full jitter: two processes that collided once should not meet again.
-                self._sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - not a secret
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 strays = self._transact(batch)
-            except (WriteConflict, StorageUnavailable) as error:
-                failure = (
-                    error
-                    if isinstance(error, StorageUnavailable)
-                    else StorageUnavailable("Other writers kept getting ahead; try again.")
-                )
+            except WriteConflict:
+                failure = StorageUnavailable("Other writers kept getting ahead; try again.")
+                # Whoever is ahead gets done: alone in its batch, a command can wait for that.
+                attempts = attempts if len(batch) > 1 else self._conflicts_max
+            except StorageUnavailable as error:
+                failure = error
             except Exception as error:  # noqa: BLE001 - it belongs to one of the callers
                 return error
             else:
                 for ticket in strays:
                     self._run([ticket], deadline)
                 return None
-            if time.monotonic() >= deadline:
-                break
-        return failure
+            if attempt >= attempts or time.monotonic() >= deadline:
+                return failure
+            # Full jitter: two processes that collided once should not meet again.
+            pause_max = min(PAUSE_SECONDS_MAX, 0.01 * 2**attempt)
+            self._sleep(random.uniform(0, pause_max))  # noqa: S311 - not a secret
 
     def _transact(self, batch: Sequence[Ticket[Any]]) -> list[Ticket[Any]]:
         """Load, decide, write, commit, answer.

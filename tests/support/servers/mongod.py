@@ -164,6 +164,9 @@ def _process(binary: Path, directory: Path, name: str, options: tuple[str, ...])
             *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
             # Its diary for MongoDB's support costs disk and time, and nobody reads it here.
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            # What a process that was killed has begun is in the way of others until then: as the
+            # documentation advises, less than the minute that it would be otherwise.
+            *("--setParameter", "transactionLifetimeLimitSeconds=2"),
             *options,
         ]
 

@@ -71,7 +71,10 @@ class RowContract:
     def test_integers_keep_every_digit(self, storage: Storage, number: int) -> None:
         row = a_row(Wallet, "ada", available=number)
         put(storage, row)
-        assert storage.get(Wallet, "ada") == row
+        found = storage.get(Wallet, "ada")
+        assert found == row
+        assert found is not None
+        assert type(found.available) is int  # no subclass of a driver's own
         assert load(storage, [(Wallet, "ada")]) == {(Wallet, "ada"): row}
 
     @pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 127, 1_000])
