@@ -148,6 +148,25 @@ def _record(kind: type[Record]) -> str:
     return f"### `{kind.TABLE}`\n\n{_first_sentence(kind)}\n\n{table}{tail}"
 
 
+def _rights() -> str:
+    """What a role needs in PostgreSQL to serve, once another has migrated."""
+    tables = ", ".join(kind.TABLE for kind in RECORDS)
+    grants = [
+        "GRANT SELECT ON schema_migrations TO shop;",
+        f"GRANT SELECT, INSERT ON {tables} TO shop;",
+    ]
+    grants += [
+        f"GRANT UPDATE ({', '.join(kind.MUTABLE)}) ON {kind.TABLE} TO shop;"
+        for kind in RECORDS
+        if kind.MUTABLE
+    ]
+    lines = "\n".join(
+        textwrap.fill(grant, 98, subsequent_indent="  ", break_long_words=False)
+        for grant in grants
+    )
+    return f"```sql\n{lines}\n```\n"
+
+
 def _column_type(hint: object) -> str:
     names: dict[object, str] = {
         str: "text",
@@ -315,6 +334,7 @@ _PARTS: dict[str, Callable[[], str]] = {
     "settings": _settings,
     "events": _events,
     "database": _database,
+    "rights": _rights,
     "http": _http,
     "cli": _cli,
 }

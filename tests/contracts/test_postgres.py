@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,3 +17,7 @@ class TestPostgres(StorageContract):
         storage = PostgresStorage(postgres_database)
         yield storage
         storage.close()
+
+    @pytest.fixture
+    def reopen(self, postgres_database: str) -> Callable[[], Storage]:
+        return lambda: PostgresStorage(postgres_database)

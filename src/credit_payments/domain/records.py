@@ -401,21 +401,25 @@ class Notification(Record, frozen=True):
 
 
 RECORDS: tuple[type[Record], ...] = (
-    Wallet,
-    Lot,
-    Hold,
-    Entry,
-    Quote,
+    Event,
+    Incident,
     Payment,
+    Quote,
     Purchase,
     FailedPayment,
     Dispute,
     StripeCustomer,
-    Event,
-    Incident,
+    Wallet,
+    Lot,
+    Hold,
+    Entry,
     Notification,
 )
-"""Every kind of row, in the order in which databases lock and write them."""
+"""Every kind of row, in the order in which databases lock and write them.
+
+It is the order in which commands come by them: an event leads to a payment, that to a wallet, that
+to its lots. So what is found only in a later pass is locked in order, too.
+"""
 
 
 _KEY_OF = {kind: attrgetter(kind.KEY) for kind in RECORDS}

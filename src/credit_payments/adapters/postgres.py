@@ -1,0 +1,411 @@
+"""PostgreSQL through psycopg: for many processes on many machines.
+
+Every commit is durable (`synchronous_commit=on`, whatever the role's default), and rows are locked
+before a decision rests on them, so READ COMMITTED suffices. All settings are made for the
+transaction, none for the session: a pooler that gives each transaction another session may sit in
+between (if it keeps no prepared statements, add `prepared_statements=off` to the URL).
+
+The tables are those of the first schema in `search_path`; a host that wants them apart from its own
+names a schema in the URL: `postgresql://…?options=-csearch_path%3Dcredits`.
+
+What the database's user needs, once another has migrated: `USAGE` on the schema, `SELECT` and
+`INSERT` on each table, `UPDATE` on those columns only that a record calls `MUTABLE`. Entries and
+purchases can then not be changed or deleted, whoever gets hold of the password.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from operator import attrgetter
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+import msgspec
+
+from credit_payments.adapters import postgres_statements as statements
+from credit_payments.adapters.postgres_connections import Connections
+from credit_payments.adapters.postgres_errors import unencodable
+from credit_payments.adapters.postgres_joined import HostSession, within_host
+from credit_payments.adapters.postgres_locks import PLACES, LockOrder, Retries
+from credit_payments.adapters.postgres_pipeline import Pipeline, Row, Statement
+from credit_payments.adapters.postgres_schema import PostgresSchema
+from credit_payments.adapters.postgres_watch import PostgresWatch
+from credit_payments.adapters.system_clock import SystemClock
+from credit_payments.domain.decision import Range
+from credit_payments.domain.migrations import check_current
+from credit_payments.domain.records import Key, Notification, Record, Wallet
+from credit_payments.errors import InvalidRequest, StorageUnavailable
+from credit_payments.migrating import migrate
+from credit_payments.ports.storage import Joined, Reader, Transaction, Watch, WriteConflict
+
+R = TypeVar("R", bound=Record)
+Ask: TypeAlias = Callable[[Sequence[Statement]], list[list[Row]]]
+"""Runs statements in one round trip, if it can; the rows of each."""
+
+WATCHED = frozenset({Notification})
+"""The kinds whose new rows are told of: the telling has its price, see `notify`."""
+SCAN_ROWS = 1_000
+
+
+class PostgresStorage:
+    """Keeps the storage port's promises in one schema of a PostgreSQL database.
+
+    Args:
+        url: as libpq reads it, `postgresql://user:password@host/database?…`; further settings:
+            https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS.
+        create: whether to make the tables in a database that has none of them.
+
+    Raises:
+        ConfigurationError: the server refuses the connection, or the tables cannot be made.
+        SchemaMismatch: the database has to be migrated first, or is newer than this release.
+        StorageUnavailable: no server answers.
+    """
+
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        schema = PostgresSchema(url)
+        try:
+            if create and not schema.applied():
+                migrate(schema, SystemClock())
+            check_current(schema.migrations, schema.applied())
+            self._identity = schema.identity()
+            unsafe = schema.unsafe_settings()
+        finally:
+            schema.close()
+        for name in unsafe:
+            warnings.warn(
+                f"The PostgreSQL server runs with {name}=off: power loss may take what was "
+                "acknowledged, or all of it.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._connections = Connections(url)
+        self._retries = Retries()
+        self._watches: weakref.WeakSet[PostgresWatch] = weakref.WeakSet()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See the port."""
+        with self._connections.writer() as pipeline:
+            order = LockOrder(self._retries.take())
+            transaction = _PostgresTransaction(pipeline, order)
+            try:
+                for statement in _BEGIN_WRITING:
+                    pipeline.send(statement)
+                yield transaction
+                # What has only looked gives its locks back without waiting for the disk.
+                if transaction.has_written:
+                    pipeline.commit()
+                else:
+                    pipeline.roll_back()
+            except BaseException as error:
+                pipeline.settle()
+                if isinstance(error, WriteConflict):
+                    self._retries.keep(order)
+                raise
+            finally:
+                transaction.end()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        """See the port."""
+        with self._reader() as pipeline:
+            rows = _Rows(_for_readers(pipeline.ask))
+            try:
+                # Awaited, since the instant is that of the first query.
+                pipeline.ask(_BEGIN_SNAPSHOT)
+                yield rows
+            finally:
+                rows.end()
+            pipeline.roll_back()
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        """See the port."""
+        with self._reading() as rows:
+            return rows.get(kind, key)
+
+    def page(
+        self,
+        kind: type[R],
+        where: Mapping[str, str | int],
+        *,
+        order: Sequence[str],
+        after: Sequence[str | int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[R]:
+        """See the port."""
+        with self._reading() as rows:
+            return rows.page(
+                kind, where, order=order, after=after, limit=limit, descending=descending
+            )
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        """See the port."""
+        with self._reading() as rows:
+            return rows.first(ranges)
+
+    def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
+        """See the port."""
+        with self.snapshot() as rows:
+            yield from rows.scan(kind, order=order)
+
+    @contextmanager
+    def joined(self, connection: Any) -> Iterator[Joined]:
+        """See the port: the connection is one of psycopg's, and not asynchronous.
+
+        One without a transaction begins one, unless it is in autocommit mode. When the block
+        raises, what it wrote is undone to a savepoint, and the host's transaction goes on.
+        """
+        with within_host(connection, self._identity) as host:
+            transaction = _JoinedTransaction(host)
+            try:
+                yield transaction
+            finally:
+                transaction.end()
+
+    def watch(self, kind: type[Record], wake: Callable[[], None]) -> Watch | None:
+        """See the port: PostgreSQL tells of new rows of the kinds in `WATCHED`."""
+        if kind not in WATCHED:
+            return None
+        watch = PostgresWatch(self._connections.conninfo, kind.TABLE, wake)
+        self._watches.add(watch)
+        return watch
+
+    def close(self) -> None:
+        """See the port."""
+        for watch in list(self._watches):
+            watch.close()
+        self._connections.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[_Rows]:
+        with self._reader() as pipeline:
+            yield _Rows(_for_readers(lambda asked: pipeline.read(_BEGIN_READING, asked)))
+
+    @contextmanager
+    def _reader(self) -> Iterator[Pipeline]:
+        with self._connections.reader() as pipeline:
+            try:
+                yield pipeline
+            except BaseException:
+                pipeline.settle()
+                raise
+
+
+def _for_readers(ask: Ask) -> Ask:
+    """Readers know no conflicts; theirs is a table that is locked whole, and for too long."""
+
+    def asking(asked: Sequence[Statement]) -> list[list[Row]]:
+        try:
+            return ask(asked)
+        except WriteConflict:
+            raise StorageUnavailable("Somebody else locks what was to be read.") from None
+
+    return asking
+
+
+class _Rows:
+    """Reads through one connection."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._scans = 0
+
+    def get(self, kind: type[R], key: str) -> R | None:
+        ((*rows,),) = self._ask([Statement(statements.select(kind), (key,))])
+        return kind(*rows[0]) if rows else None
+
+    def page(
+        self,
+        kind: type[R],
+        where: Mapping[str, str | int],
+        *,
+        order: Sequence[str],
+        after: Sequence[str | int] | None = None,
+        limit: int,
+        descending: bool = False,
+    ) -> list[R]:
+        statement = statements.select_page(
+            kind, tuple(where), tuple(order), behind=after is not None, descending=descending
+        )
+        values = [str(value) for value in (*where.values(), *(after or ()), limit)]
+        (rows,) = self._ask([Statement(statement, values)])
+        return [kind(*row) for row in rows]
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        return _first(self._ask, ranges, lock=False)
+
+    def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
+        self._scans += 1  # numbered anew for each snapshot, so that statements stay prepared
+        cursor = f"credit_payments_{kind.TABLE}_{self._scans}"
+        declare = Statement(statements.declare_scan(kind, tuple(order), cursor))
+        self._ask([_SET_FOR_SCANNING, declare, _SET_FOR_READING])
+        yield from self._fetch_all(kind, cursor)
+
+    def _fetch_all(self, kind: type[R], cursor: str) -> Iterator[R]:
+        fetch = Statement(statements.fetch(cursor, SCAN_ROWS))
+        while rows := self._ask([fetch])[0]:
+            for row in rows:
+                yield kind(*row)
+
+    def end(self) -> None:
+        """The connection is somebody else's from now on."""
+        self._ask = _refuse
+
+
+class _PostgresTransaction(_Rows):
+    def __init__(self, session: Pipeline | HostSession, order: LockOrder) -> None:
+        super().__init__(session.ask)
+        self._send: Callable[[Statement], None] = session.send
+        self._order = order
+        self._wallets: set[str] = set()
+        self.has_written = False
+
+    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        wanted = set(keys)
+        if not wanted:
+            return {}
+        by_kind = self._order.with_those_ahead(wanted)
+        self._send_all(self._order.before_load(by_kind))
+        results = self._ask([_select_many(kind, names) for kind, names in by_kind.items()])
+        self._wallets.update(by_kind.get(Wallet, ()))
+        found: dict[Key, Record] = {}
+        for (kind, _), rows in zip(by_kind.items(), results, strict=True):
+            name_of = attrgetter(kind.KEY)
+            for row in rows:
+                record = kind(*row)
+                key = kind, name_of(record)
+                if key in wanted:
+                    found[key] = record
+        return found
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        owned = [asked for asked in ranges if self._owns(asked)]
+        found = dict(_first(self._ask, owned, lock=False))
+        if len(owned) < len(ranges):
+            others = [asked for asked in ranges if not self._owns(asked)]
+            self._send_all(self._order.before_series(asked.series.kind for asked in others))
+            found.update(_first(self._ask, others, lock=True))
+        return found
+
+    def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
+        for kind, rows in _by_kind(inserts):
+            # Sorted: of two writers that add the same rows, one waits, and not each for the other.
+            rows.sort(key=attrgetter(kind.KEY))
+            self._send(Statement(statements.insert(kind), (_json(rows),)))
+            if kind in WATCHED:
+                self._send(Statement(statements.notify(kind)))
+        for kind, rows in _by_kind(updates):
+            changed = [_values_of(kind)(row) for row in rows]
+            self._send(Statement(statements.update(kind), (_json(changed),)))
+        self.has_written = self.has_written or bool(inserts or updates)
+
+    def end(self) -> None:
+        """The connection is somebody else's from now on."""
+        super().end()
+        self._send = _refuse
+
+    def _owns(self, asked: Range) -> bool:
+        """Whether a wallet that is locked stands for the series: who changes it waits there."""
+        return asked.series.kind.GROUP == Wallet.KEY and asked.series.group in self._wallets
+
+    def _send_all(self, locking: Sequence[Statement]) -> None:
+        for statement in locking:
+            self._send(statement)
+
+
+class _JoinedTransaction(_PostgresTransaction):
+    def __init__(self, host: HostSession) -> None:
+        super().__init__(host, LockOrder())
+        self._isolation = host.isolation
+
+    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        wanted = list(keys)
+        if self._isolation != "read committed" and any(kind.GUARDED for kind, _ in wanted):
+            raise InvalidRequest(
+                f"connection is {self._isolation}: with payments, it has to be read committed",
+                param="connection",
+            )
+        return super().load(wanted)
+
+    def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
+        cursor = f"credit_payments_joined_{next(_joined_scans)}"  # open up to the host's end
+        self._send(Statement(statements.declare_scan(kind, tuple(order), cursor)))
+        yield from self._fetch_all(kind, cursor)
+
+    def _send_all(self, locking: Sequence[Statement]) -> None:
+        # For how long locks are awaited is the host's business.
+        super()._send_all([one for one in locking if one.sql != statements.SET_LATER_LOCKS])
+
+
+def _first(ask: Ask, ranges: Sequence[Range], *, lock: bool) -> dict[Range, list[Record]]:
+    alike: dict[tuple[Any, ...], dict[str, Range]] = {}
+    for asked in ranges:
+        groups = alike.setdefault((asked.series._replace(group=""), asked.limit), {})
+        groups[asked.series.group] = asked
+    found: dict[Range, list[Record]] = {asked: [] for asked in ranges}
+    if not found:
+        return found
+    # In the fixed order of all locks.
+    sets = [dict(sorted(groups.items())) for groups in alike.values()]
+    sets.sort(key=lambda groups: PLACES[next(iter(groups.values())).series.kind])
+    results = ask([_select_first(groups, lock=lock) for groups in sets])
+    for groups, rows in zip(sets, results, strict=True):
+        in_order = list(groups.values())
+        kind = in_order[0].series.kind
+        for place, *row in rows:
+            found[in_order[place - 1]].append(kind(*row))
+    return found
+
+
+def _select_first(groups: Mapping[str, Range], *, lock: bool) -> Statement:
+    """Of series that differ in their group alone."""
+    (kind, _, equals, order, ending), limit = next(iter(groups.values()))
+    sql = statements.select_first(
+        kind, tuple(name for name, _ in equals), order, ending, lock=lock and bool(kind.MUTABLE)
+    )
+    values = (str(value) for _, value in equals)
+    return Statement(sql, (statements.array(tuple(groups)), str(limit), *values))
+
+
+def _select_many(kind: type[Record], keys: Sequence[str]) -> Statement:
+    # Rows that never change need no lock, which would be a write to each of them.
+    return Statement(
+        statements.select_many(kind, lock=bool(kind.MUTABLE)), (statements.array(keys),)
+    )
+
+
+def _by_kind(records: Sequence[Record]) -> list[tuple[type[Record], list[Any]]]:
+    """In the fixed order of the kinds."""
+    by_kind: dict[type[Record], list[Any]] = {}
+    for record in records:
+        by_kind.setdefault(type(record), []).append(record)
+    return sorted(by_kind.items(), key=lambda item: PLACES[item[0]])
+
+
+def _json(rows: Sequence[Any]) -> bytes:
+    try:
+        return msgspec.json.encode(rows)
+    except UnicodeEncodeError:
+        raise unencodable() from None
+
+
+@cache
+def _values_of(kind: type[Record]) -> Callable[[Record], Any]:
+    return attrgetter(*kind.MUTABLE, kind.KEY)
+
+
+def _refuse(_statements: object) -> NoReturn:
+    raise StorageUnavailable("This transaction, or snapshot, has ended.")
+
+
+_joined_scans = count()
+_SET_FOR_READING = Statement(statements.SET_FOR_READING)
+_SET_FOR_SCANNING = Statement(statements.SET_FOR_SCANNING)
+_BEGIN_READING = (Statement(statements.BEGIN_READING), _SET_FOR_READING)
+_BEGIN_SNAPSHOT = (Statement(statements.BEGIN_SNAPSHOT), _SET_FOR_READING)
+_BEGIN_WRITING = (Statement(statements.BEGIN_WRITING), Statement(statements.SET_FOR_WRITING))
