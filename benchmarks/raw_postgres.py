@@ -48,8 +48,8 @@ class RecordingStorage(PostgresStorage):
         self.script: Script = []
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        with super().transaction() as inner:
+    def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
+        with super().transaction(patient=patient) as inner:
             recording = _Recording(inner)
             yield recording
         self.script.append(recording.changes)

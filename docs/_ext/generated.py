@@ -152,7 +152,7 @@ def _rights() -> str:
     """What a role needs in PostgreSQL to serve, once another has migrated."""
     tables = ", ".join(kind.TABLE for kind in RECORDS)
     grants = [
-        "GRANT SELECT ON schema_migrations TO shop;",
+        "GRANT SELECT ON credit_payments_migrations TO shop;",
         f"GRANT SELECT, INSERT ON {tables} TO shop;",
     ]
     grants += [
@@ -161,8 +161,7 @@ def _rights() -> str:
         if kind.MUTABLE
     ]
     lines = "\n".join(
-        textwrap.fill(grant, 98, subsequent_indent="  ", break_long_words=False)
-        for grant in grants
+        textwrap.fill(grant, 98, subsequent_indent="  ", break_long_words=False) for grant in grants
     )
     return f"```sql\n{lines}\n```\n"
 

@@ -127,8 +127,9 @@ class CustomersClient:
         """The customers with an e-mail address, newest first, page by page.
 
         They are found by a keyed hash, so the database learns nothing of the address. Case does
-        not matter, nor white space around it, nor how accents are composed; everything else does.
-        What is found is what was kept: customers without a copy here are not.
+        not matter, nor how accents are composed; everything else does. A few characters are one
+        without their case (`ß` and `ss`), so a match does not prove who somebody is. What is found
+        is what was kept: customers without a copy here are not.
 
         Raises:
             InvalidRequest: an argument cannot be right; `param` names it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -10,6 +11,7 @@ from typing import Self
 from credit_payments.domain import answers, checks, instants, values
 from credit_payments.domain.holding import CaptureHold, ExtendHold, ReleaseHold
 from credit_payments.domain.records import Hold as HoldRow
+from credit_payments.errors import CreditPaymentsError
 from credit_payments.posting import Poster
 
 
@@ -109,7 +111,10 @@ class Hold:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._row.open:
+        if not self._row.open:
+            return
+        # What went wrong in the block is what its caller should see; the hold lapses anyway.
+        with nullcontext() if error is None else suppress(CreditPaymentsError):
             self.release()
 
     def __repr__(self) -> str:

@@ -209,8 +209,8 @@ class Notifications:
         watch = None
         try:
             watch = self._watch(self._work.set)
-        except CreditPaymentsError as error:
-            _log.warning("Notifications are looked for every second: %s", error)
+        except Exception:  # noqa: BLE001 - without it they are found a second later
+            _log.warning("Notifications are looked for every second.", exc_info=True)
         try:
             yield
         finally:

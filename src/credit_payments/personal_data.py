@@ -37,6 +37,7 @@ class RotationReport:
         changed_meanwhile: how many somebody else wrote at the same moment; run again for them.
         unreadable: how many could not be decrypted, and are as they were.
         problems: what is wrong with the first 100 of those, a sentence each.
+        dry_run: whether nothing was written.
     """
 
     customers: int
@@ -44,11 +45,13 @@ class RotationReport:
     changed_meanwhile: int
     unreadable: int
     problems: Sequence[str]
+    dry_run: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether every envelope is under the primary key now."""
-        return not self.changed_meanwhile and not self.unreadable
+        left = self.renewed if self.dry_run else self.changed_meanwhile
+        return not left and not self.unreadable
 
 
 def needed(cipher: FieldCipher | None) -> FieldCipher:
@@ -117,7 +120,7 @@ def rotate(
             done = queue.submit(Renew(renewals=renewals))
         rotation.renewed += done
         rotation.changed_meanwhile += len(renewals) - done
-    return rotation.report()
+    return rotation.report(dry_run=dry_run)
 
 
 @attrs.define
@@ -145,13 +148,14 @@ class _Rotation:
                 if sealed != Sealed.of(row):
                     yield Renewal(row, sealed)
 
-    def report(self) -> RotationReport:
+    def report(self, *, dry_run: bool) -> RotationReport:
         return RotationReport(
             customers=self.customers,
             renewed=self.renewed,
             changed_meanwhile=self.changed_meanwhile,
             unreadable=self.unreadable,
             problems=tuple(self.problems),
+            dry_run=dry_run,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -130,5 +131,38 @@ def test_every_line_that_is_changed_dropped_or_doubled_is_noticed(dump: io.Bytes
         with pytest.raises(cp.InvalidRequest) as caught:
             import_dump(storage, io.BytesIO(text))
         assert caught.value.param == "file"
+    with storage.snapshot() as reader:
+        assert not any(everything(reader).values())
+
+
+def test_a_dump_of_a_release_with_other_tables_is_read(dump: io.BytesIO) -> None:
+    lines = dump.getvalue().splitlines(keepends=True)
+    tail = json.loads(lines[-1])
+    tail["rows"] |= {"a_table_to_come": 0}
+    text = b"".join([*lines[:-1], json.dumps(tail).encode() + b"\n"])
+    assert import_dump(MemoryStorage(), io.BytesIO(text)).verification.ok
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b'{"table":"wallets","row":{"user_id":"\xff"}}',
+        b'{"table":"wallets","row":{"user_id":"ada","available":9223372036854775808}}',
+        b'{"table":"wallets","row":{"user_id":"ada","available":true}}',
+        b'{"table":"wallets","row":{"user_id":"ada","available":1.0}}',
+        b'{"table":"wallets","row":{"user_id":null}}',
+        b'{"table":"wallets","row":{"user_id":"ada","colour":"red"}}',
+        b'{"table":"wallets","row":{}}',
+        b'{"table":"secrets","row":{}}',
+        b"[]",
+    ],
+)
+def test_a_line_that_is_no_row_is_refused_and_not_quoted(dump: io.BytesIO, row: bytes) -> None:
+    head, *rest = dump.getvalue().splitlines(keepends=True)
+    storage = MemoryStorage()
+    with pytest.raises(cp.InvalidRequest) as caught:
+        import_dump(storage, io.BytesIO(b"".join([head, row + b"\n", *rest])))
+    assert caught.value.__cause__ is None
+    assert "ada" not in str(caught.value)
     with storage.snapshot() as reader:
         assert not any(everything(reader).values())

@@ -187,6 +187,32 @@ with cp.connect(database=sys.argv[1]) as again:
 )
 
 
+FORK_WITH_A_HOSTS_CONNECTION = (
+    FORK
+    + """
+import sqlite3
+from credit_payments.errors import StorageUnavailable
+grant("before")
+mine = sqlite3.connect(sys.argv[1].removeprefix("sqlite:///"))
+system.wallets.within(mine).spend("ada", 1, key="mine")
+mine.commit()
+def in_child():
+    try:
+        grant("child")
+    except StorageUnavailable:
+        return
+    raise AssertionError("a write that nobody would find again")
+assert os.waitpid(child_of(in_child), 0)[1] == 0
+mine.close()
+grant("after")
+def in_second_child():
+    grant("second child")
+assert os.waitpid(child_of(in_second_child), 0)[1] == 0
+system.close()
+"""
+)
+
+
 def _run(script: str, database: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script, database],
@@ -213,3 +239,10 @@ def test_a_forked_child_writes_on_connections_of_its_own(database: str, script: 
 @can_fork
 def test_a_child_that_was_forked_during_a_long_read_of_sqlite_is_refused(tmp_path: Path) -> None:
     _run(FORK_DURING_A_LONG_READ, f"sqlite:///{tmp_path / 'credits.db'}")
+
+
+@can_fork
+def test_a_child_that_was_forked_beside_a_hosts_connection_to_sqlite_is_refused(
+    tmp_path: Path,
+) -> None:
+    _run(FORK_WITH_A_HOSTS_CONNECTION, f"sqlite:///{tmp_path / 'credits.db'}")

@@ -54,8 +54,8 @@ class Reopening:
             storage.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        with self._opened() as storage, storage.transaction() as transaction:
+    def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
+        with self._opened() as storage, storage.transaction(patient=patient) as transaction:
             yield transaction
 
     @contextmanager

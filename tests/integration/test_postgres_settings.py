@@ -49,7 +49,7 @@ def grant_what_is_needed(url: str, role: str) -> None:
             if kind.MUTABLE:
                 columns = sql.SQL(", ").join(map(sql.Identifier, kind.MUTABLE))
                 owner.execute(sql.SQL("GRANT UPDATE ({}) ON {} TO {}").format(columns, table, name))
-        owner.execute(sql.SQL("GRANT SELECT ON schema_migrations TO {}").format(name))
+        owner.execute(sql.SQL("GRANT SELECT ON credit_payments_migrations TO {}").format(name))
 
 
 def alter_database(url: str, setting: str, value: str) -> None:
@@ -135,7 +135,7 @@ def test_a_table_of_the_host_that_has_our_name_is_named(postgres_database: str) 
 
 def test_another_tools_migrations_are_not_taken_for_ours(postgres_database: str) -> None:
     with administrator(postgres_database) as host:
-        host.execute("CREATE TABLE schema_migrations (version text PRIMARY KEY)")
+        host.execute("CREATE TABLE credit_payments_migrations (version text PRIMARY KEY)")
     with pytest.raises(ConfigurationError, match="search_path"):
         PostgresStorage(postgres_database)
 
@@ -173,7 +173,7 @@ def test_a_blank_database_is_left_as_it_is_when_told_so(postgres_database: str) 
 def test_a_newer_database_is_refused(postgres_database: str) -> None:
     PostgresStorage(postgres_database).close()
     with administrator(postgres_database) as host:
-        host.execute("INSERT INTO schema_migrations VALUES (99, 'later', 'x', 'now')")
+        host.execute("INSERT INTO credit_payments_migrations VALUES (99, 'later', 'x', 'now')")
     with pytest.raises(SchemaMismatch, match="install a newer"):
         PostgresStorage(postgres_database)
 
@@ -201,7 +201,7 @@ def test_the_least_rights_suffice_and_entries_cannot_be_changed(
             "TRUNCATE entries",
             "DROP TABLE entries",
             "CREATE TABLE mine (id int)",
-            "UPDATE schema_migrations SET version = 0",
+            "UPDATE credit_payments_migrations SET version = 0",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 thief.execute(theft.encode())
@@ -263,7 +263,9 @@ def test_of_several_that_start_at_once_one_makes_the_tables(postgres_database: s
         for storage in opening:
             storage.result(30).close()
     with administrator(postgres_database) as owner:
-        found = owner.execute("SELECT version FROM schema_migrations ORDER BY version").fetchall()
+        found = owner.execute(
+            "SELECT version FROM credit_payments_migrations ORDER BY version"
+        ).fetchall()
     assert found == [(step.version,) for step in PostgresSchema.migrations]
 
 

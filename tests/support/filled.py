@@ -16,7 +16,7 @@ from credit_payments.domain.records import (
 )
 from credit_payments.ports.storage import Reader, Storage
 
-ODD = "zoë 🎈 \"quoted\" \\ %s {} '; --"
+ODD = 'zoë 🎈 "quoted" \\ %s {} \'; --'
 
 
 def fill(storage: Storage) -> None:

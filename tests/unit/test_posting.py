@@ -108,11 +108,11 @@ class Faulty(MemoryStorage):
             self.faults[number, place] = error
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
         number = self.transactions
         self.transactions += 1
         self._raise(number, "begin")
-        with super().transaction() as inner:
+        with super().transaction(patient=patient) as inner:
             self.entered.set()
             if self.gate is not None:
                 assert self.gate.wait(SECONDS_MAX)
@@ -385,7 +385,7 @@ def test_a_database_that_stays_away_is_reported_as_retryable(
 
 
 def test_endless_conflicts_are_reported_as_retryable(queue: PostingQueue, faulty: Faulty) -> None:
-    faulty.fail("write", *[WriteConflict("x")] * 40)
+    faulty.fail("write", *[WriteConflict("x")] * 200)
     with pytest.raises(StorageUnavailable):
         queue.submit(add("evt_1"))
     assert keys(faulty) == set()
@@ -394,10 +394,30 @@ def test_endless_conflicts_are_reported_as_retryable(queue: PostingQueue, faulty
 def test_a_command_alone_waits_longer_for_writers_that_are_ahead(
     queue: PostingQueue, faulty: Faulty, pauses: list[float]
 ) -> None:
-    faulty.fail("write", *[WriteConflict("x")] * 39)
+    faulty.fail("write", *[WriteConflict("x")] * 79)
     assert queue.submit(add("evt_1")) is True
-    assert len(pauses) == 39
+    assert len(pauses) == 79
     assert max(pauses) <= 0.25
+
+
+def test_who_is_overtaken_waits_outside_and_holds_nobody_up(faulty: Faulty) -> None:
+    """As by a host's transaction that holds a wallet for long."""
+    faulty.poison, faulty.poison_error = {"evt_held"}, WriteConflict("x")
+    queue = PostingQueue(faulty, SystemClock())
+    outcomes: list[object] = []
+
+    def held() -> None:
+        outcomes.append(queue.submit(add("evt_held")))
+
+    thread = threading.Thread(target=held)
+    thread.start()
+    for number in range(100):
+        queue.submit(add(f"evt_{number}"))
+    assert outcomes == [], "it is still held"
+    faulty.poison = set()
+    thread.join(SECONDS_MAX)
+    assert outcomes == [True]
+    queue.close()
 
 
 @pytest.mark.parametrize(

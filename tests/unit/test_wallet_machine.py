@@ -170,7 +170,8 @@ class WalletMachine(RuleBasedStateMachine):
                 watched = Watched(caught.command, decided)
                 batch[watched] = (Ticket(watched), step)
         if batch:
-            self.system.queue._run([ticket for ticket, _ in batch.values()], time.monotonic() + 60)
+            tickets = [ticket for ticket, _ in batch.values()]
+            self.system.queue._run(tickets, time.monotonic() + 60, patient=True)
         assert len(decided) == len(batch)
         for watched in decided:
             ticket, step = batch[watched]

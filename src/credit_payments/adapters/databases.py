@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote
 
 import attrs
 
@@ -73,24 +73,26 @@ def _database(url: str) -> _Database:
 def _open_sqlite(url: str, opening: Opening) -> Storage:
     from credit_payments.adapters.sqlite import SqliteStorage  # noqa: PLC0415
 
-    path = _sqlite_path(urlsplit(url))
+    path = _sqlite_path(url)
     if not opening.create and not path.exists():
         raise ConfigurationError(f"There is no database {path}.", param="database")
-    return SqliteStorage(path)
+    return SqliteStorage(path, create=opening.create)
 
 
 def _sqlite_schema(url: str) -> Schema:
     from credit_payments.adapters.sqlite_schema import SqliteSchema  # noqa: PLC0415
 
-    return SqliteSchema(_sqlite_path(urlsplit(url)))
+    return SqliteSchema(_sqlite_path(url))
 
 
-def _sqlite_path(parts: SplitResult) -> Path:
+def _sqlite_path(url: str) -> Path:
     # As SQLAlchemy writes it: three slashes for a relative path, four for an absolute one.
-    path = unquote(parts.path).removeprefix("/")
-    if parts.netloc or not path or path == ":memory:":
+    path = unquote(url.removeprefix("sqlite:///"))
+    is_odd = any(character in url for character in "?#") or "\0" in path
+    if not url.startswith("sqlite:///") or is_odd or path in ("", ":memory:"):
         raise ConfigurationError(
-            "Write sqlite:///file.db, sqlite:////absolute/file.db, or memory://.",
+            "Write sqlite:///file.db, sqlite:////absolute/file.db (with %3F and %23 for ? and #), "
+            "or memory://.",
             param="database",
         )
     return Path(path)

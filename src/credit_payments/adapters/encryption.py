@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from credit_payments.domain import key_ring
 from credit_payments.domain.key_ring import KEY_BYTES, KeyRing
-from credit_payments.errors import DecryptionFailed
+from credit_payments.errors import DecryptionFailed, InvalidRequest
 
 ENVELOPE_CHARACTERS_MAX: Final = 16 * 1024
 """Far more than the longest field needs; what is longer was never one of ours."""
@@ -70,7 +70,10 @@ class AesGcmCipher:
         nonce = self._random_bytes(_NONCE_BYTES)
         place = _place(self._primary, record, field)
         sealed = self._ciphers[self._primary].encrypt(nonce, _to_bytes(text), place)
-        return f"{_VERSION}.{self._primary}.{_to_base64(nonce + sealed)}"
+        envelope = f"{_VERSION}.{self._primary}.{_to_base64(nonce + sealed)}"
+        if len(envelope) > ENVELOPE_CHARACTERS_MAX:
+            raise InvalidRequest(f"{field} is too long to be encrypted", param=field)
+        return envelope
 
     def decrypt(self, envelope: str, *, record: str, field: str) -> str:
         """See the port."""

@@ -37,7 +37,7 @@ class MemoryStorage:
         self._unique: set[_Unique] = set()
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:  # noqa: ARG002
         """See the port."""
         with self._locked():
             changes = _MemoryTransaction(self._rows, self._unique)

@@ -87,13 +87,15 @@ class PostgresStorage:
         self._watches: weakref.WeakSet[PostgresWatch] = weakref.WeakSet()
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
         """See the port."""
         with self._connections.writer() as pipeline:
-            order = LockOrder(self._retries.take())
+            ahead = self._retries.take()
+            # Whoever is impatient looks for the one that is in the way: not all of them at once.
+            order = LockOrder(ahead if patient else ())
             transaction = _PostgresTransaction(pipeline, order)
             try:
-                for statement in _BEGIN_WRITING:
+                for statement in _BEGIN_WRITING if patient else _BEGIN_IMPATIENTLY:
                     pipeline.send(statement)
                 yield transaction
                 # What has only looked gives its locks back without waiting for the disk.
@@ -409,3 +411,4 @@ _SET_FOR_SCANNING = Statement(statements.SET_FOR_SCANNING)
 _BEGIN_READING = (Statement(statements.BEGIN_READING), _SET_FOR_READING)
 _BEGIN_SNAPSHOT = (Statement(statements.BEGIN_SNAPSHOT), _SET_FOR_READING)
 _BEGIN_WRITING = (Statement(statements.BEGIN_WRITING), Statement(statements.SET_FOR_WRITING))
+_BEGIN_IMPATIENTLY = (*_BEGIN_WRITING, Statement(statements.SET_IMPATIENT_LOCKS))

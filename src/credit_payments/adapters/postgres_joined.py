@@ -117,7 +117,7 @@ def identity_statements() -> list[str]:
 
 _ISOLATION = Statement("SHOW transaction_isolation")
 _TABLE = Statement("SELECT current_database()::text, to_regclass('wallets')::oid::text")
-_CREATED = Statement("SELECT applied_at FROM schema_migrations WHERE version = 1")
+_CREATED = Statement("SELECT applied_at FROM credit_payments_migrations WHERE version = 1")
 _DURABLE = Statement(f"SELECT {statements.DURABLE}")
 _SAVEPOINT = Statement("SAVEPOINT credit_payments")
 _UNDO = Statement("ROLLBACK TO SAVEPOINT credit_payments")

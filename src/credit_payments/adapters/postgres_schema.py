@@ -22,14 +22,14 @@ LOCK_SECONDS_MAX = 60
 
 _LOCK_KEY = 0x6372_6564_6974_7300  # "credits", so that it is not anybody's 1
 _MIGRATIONS_TABLE = (
-    "CREATE TABLE IF NOT EXISTS schema_migrations (version bigint NOT NULL PRIMARY KEY, "
+    "CREATE TABLE IF NOT EXISTS credit_payments_migrations (version bigint NOT NULL PRIMARY KEY, "
     'name text COLLATE "C" NOT NULL, checksum text COLLATE "C" NOT NULL, '
     'applied_at text COLLATE "C" NOT NULL)'
 )
 # Not by `to_regclass`, which may answer from what this session has remembered since before it
 # waited for another one that made the table.
 _FIND_MIGRATIONS = (
-    "SELECT count(*) FROM pg_class WHERE relname = 'schema_migrations' "
+    "SELECT count(*) FROM pg_class WHERE relname = 'credit_payments_migrations' "
     "AND relnamespace = current_schema()::regnamespace"
 )
 _SAFE = ("fsync", "full_page_writes")
@@ -72,7 +72,8 @@ class PostgresSchema:
             if not self._one(_FIND_MIGRATIONS):
                 return []
             rows = self._rows(
-                "SELECT version, name, checksum, applied_at FROM schema_migrations ORDER BY version"
+                "SELECT version, name, checksum, applied_at FROM credit_payments_migrations "
+                "ORDER BY version"
             )
             return [Applied(*row) for row in rows]
 
@@ -91,7 +92,7 @@ class PostgresSchema:
             self._connection.execute(_MIGRATIONS_TABLE)
             self._connection.execute(migration.text.encode())
             self._connection.execute(
-                "INSERT INTO schema_migrations (version, name, checksum, applied_at) "
+                "INSERT INTO credit_payments_migrations (version, name, checksum, applied_at) "
                 "VALUES (%s, %s, %s, %s)",
                 (migration.version, migration.name, migration.checksum, at),
             )

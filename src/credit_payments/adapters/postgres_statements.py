@@ -15,7 +15,9 @@ import msgspec
 
 from credit_payments.domain.records import NEVER, Record
 
-LOCK_SECONDS_MAX = 5.0
+LOCK_SECONDS_MAX = 0.25
+"""Others hold a row for some milliseconds, until their commit is on the disk. Who holds it for
+longer is waited for outside of the queue, which everybody else wants to pass."""
 LATER_LOCK_SECONDS_MAX = 0.02
 """Of locks that are taken out of the one order: who waits there may be waiting for himself."""
 STATEMENT_SECONDS_MAX = 10.0
@@ -65,6 +67,10 @@ SET_FOR_WRITING = f"SELECT {', '.join([DURABLE, *_settings(_TIMEOUTS | _PLANS)])
 SET_FOR_READING = f"SELECT {', '.join(_settings(_PLANS))}"
 _SCAN = {"enable_seqscan": "on", "cursor_tuple_fraction": "1"}
 SET_FOR_SCANNING = f"SELECT {', '.join(_settings(_SCAN))}"
+IMPATIENT_LOCK_SECONDS_MAX = 0.01
+SET_IMPATIENT_LOCKS = (
+    f"SELECT {_settings({'lock_timeout': _milliseconds(IMPATIENT_LOCK_SECONDS_MAX)})[0]}"
+)
 SET_LATER_LOCKS = f"SELECT {_settings({'lock_timeout': _milliseconds(LATER_LOCK_SECONDS_MAX)})[0]}"
 
 LOCK_NAMES = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"

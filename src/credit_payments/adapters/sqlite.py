@@ -19,21 +19,17 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from credit_payments.adapters import sqlite_joined, sqlite_schema
 from credit_payments.adapters import sqlite_statements as statements
 from credit_payments.adapters.sqlite_connections import Connections
-from credit_payments.adapters.sqlite_schema import SqliteSchema
+from credit_payments.adapters.sqlite_errors import translated, translation
+from credit_payments.adapters.sqlite_joined import PlainRows
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.decision import Range
 from credit_payments.domain.migrations import check_current
 from credit_payments.domain.records import RECORDS, Key, Record, key_of
-from credit_payments.errors import (
-    ConfigurationError,
-    CreditPaymentsError,
-    InvalidRequest,
-    StorageUnavailable,
-)
 from credit_payments.migrating import migrate
-from credit_payments.ports.storage import Joined, Reader, Transaction, WriteConflict
+from credit_payments.ports.storage import Joined, Reader, Transaction
 
 R = TypeVar("R", bound=Record)
 
@@ -42,7 +38,6 @@ STATEMENT_ROWS_MAX = 64
 interpreter, and under load getting it back costs more than the step. Only numbers of three binary
 digits and zeros are used (1 to 8, 10, 12, … 56, 64): few enough to stay prepared, and two or three
 statements serve any number of rows."""
-_TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
 
 class SqliteStorage:
@@ -50,31 +45,25 @@ class SqliteStorage:
 
     Args:
         path: the file; it is created, its folder is not.
+        create: whether a file that is blank, or not there, is made into one of ours.
 
     Raises:
         ConfigurationError: the path cannot be opened, is not an SQLite database, or was written
             by another version of the statements.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        with sqlite_schema.opened(path) as schema:
+            if create and schema.is_blank():
+                migrate(schema, SystemClock())
+            self._steps = schema.applied()
+            check_current(schema.migrations, self._steps)
         self._connections = Connections(str(path))
-        try:
-            with self._connections.writer() as connection:
-                schema = SqliteSchema(connection)
-                if schema.is_blank():
-                    migrate(schema, SystemClock())
-                check_current(schema.migrations, schema.applied())
-        except sqlite3.Error as error:
-            self.close()
-            raise ConfigurationError(
-                f"The SQLite database cannot be used: {error}", param="database"
-            ) from error
-        except ConfigurationError:
-            self.close()
-            raise
+        with translated(), self._connections.writer():
+            pass  # from now on it writes its log ahead, so that readers never wait
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:  # noqa: ARG002
         """See the port."""
         try:
             with self._connections.writer() as connection:
@@ -87,12 +76,12 @@ class SqliteStorage:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
         except sqlite3.Error as error:
-            raise _translation(error) from error
+            raise translation(error) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
         """See the port."""
-        with _translated(), self._connections.reader() as connection:
+        with translated(), self._connections.reader() as connection:
             try:
                 connection.execute("BEGIN")
                 yield _Rows(connection)
@@ -102,7 +91,7 @@ class SqliteStorage:
 
     def get(self, kind: type[R], key: str) -> R | None:
         """See the port."""
-        with _translated(), self._connections.reader() as connection:
+        with translated(), self._connections.reader() as connection:
             return _Rows(connection).get(kind, key)
 
     def page(
@@ -116,42 +105,31 @@ class SqliteStorage:
         descending: bool = False,
     ) -> list[R]:
         """See the port."""
-        with _translated(), self._connections.reader() as connection:
+        with translated(), self._connections.reader() as connection:
             return _Rows(connection).page(
                 kind, where, order=order, after=after, limit=limit, descending=descending
             )
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         """See the port."""
-        with _translated(), self._connections.reader() as connection:
+        with translated(), self._connections.reader() as connection:
             return _Rows(connection).first(ranges)
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""
-        with _translated(), self._connections.reader() as connection:
+        with translated(), self._connections.reader() as connection:
             yield from _Rows(connection).scan(kind, order=order)
 
     @contextmanager
     def joined(self, connection: Any) -> Iterator[Joined]:
         """See the port.
 
-        A connection without a transaction begins one, which takes the write lock at once; one that
-        has only read so far may find that it has read too old a state: `WriteConflict`.
+        A connection without a transaction begins one, which takes the write lock at once and gives
+        it back if nothing was written. One that has only read so far may have read too old a state
+        to write on: `WriteConflict`.
         """
-        self._check_ours(connection)
-        try:
-            if not connection.in_transaction:
-                connection.execute("BEGIN IMMEDIATE")
-            connection.execute("SAVEPOINT credit_payments")
-            try:
-                yield _SqliteTransaction(_PlainRows(connection))
-            except BaseException:
-                connection.execute("ROLLBACK TO credit_payments")
-                raise
-            finally:
-                connection.execute("RELEASE credit_payments")
-        except sqlite3.Error as error:
-            raise _translation(error) from error
+        with sqlite_joined.within_host(connection, self._connections.path, self._steps) as rows:
+            yield _SqliteTransaction(rows)
 
     def watch(self, kind: type[Record], wake: Callable[[], None]) -> None:  # noqa: ARG002
         """SQLite tells nobody."""
@@ -161,36 +139,11 @@ class SqliteStorage:
         """See the port."""
         self._connections.close()
 
-    def _check_ours(self, connection: object) -> None:
-        if not isinstance(connection, sqlite3.Connection):
-            raise InvalidRequest("connection must be one of sqlite3", param="connection")
-        if connection.text_factory is not str:
-            raise InvalidRequest("connection must read text as str", param="connection")
-        try:
-            found = connection.execute("PRAGMA database_list").fetchall()
-        except sqlite3.Error as error:
-            raise InvalidRequest(f"connection: {error}", param="connection") from error
-        path = next((path for _, name, path in found if name == "main"), "")
-        if not path or Path(path).resolve() != Path(self._connections.path).resolve():
-            raise InvalidRequest("connection is to another database", param="connection")
-
-
-class _PlainRows:
-    """A connection of the host, whose rows may be anything, as one whose rows are tuples."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        cursor = self._connection.cursor()
-        cursor.row_factory = None
-        return cursor.execute(statement, values)
-
 
 class _Rows:
     """Reads through one connection."""
 
-    def __init__(self, connection: sqlite3.Connection | _PlainRows) -> None:
+    def __init__(self, connection: sqlite3.Connection | PlainRows) -> None:
         self._connection = connection
 
     def get(self, kind: type[R], key: str) -> R | None:
@@ -240,7 +193,7 @@ class _Rows:
 
 
 class _SqliteTransaction(_Rows):
-    def __init__(self, connection: sqlite3.Connection | _PlainRows) -> None:
+    def __init__(self, connection: sqlite3.Connection | PlainRows) -> None:
         super().__init__(connection)
         self._loaded: dict[Key, Record] = {}
 
@@ -343,21 +296,3 @@ def _decoder(kind: type[R]) -> msgspec.json.Decoder[list[R]]:
 @cache
 def _series_decoder(kind: type[R]) -> msgspec.json.Decoder[list[list[R]]]:
     return msgspec.json.Decoder(list[list[kind]])  # type: ignore[valid-type]
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translation(error) from error
-
-
-def _translation(error: sqlite3.Error) -> Exception:
-    """The one place where SQLite's errors become the port's."""
-    if isinstance(error, sqlite3.IntegrityError):
-        if error.sqlite_errorcode in _TAKEN:
-            return WriteConflict(str(error))
-        return CreditPaymentsError(f"SQLite refused a row: {error}", code="row_refused")
-    # Locked, disk full, I/O error: the message is SQLite's own and holds no values.
-    return StorageUnavailable(f"The SQLite database failed: {error}")

@@ -118,19 +118,15 @@ class Connections:
     def start_in_child(self) -> None:
         """Begin anew: locks may be held by threads, and connections used, that are not here."""
         inherited = [*self._idle_readers, *([self._writer] if self._writer else [])]
-        if inherited or self._reads:
-            _abandoned.extend(inherited)
+        _abandoned.extend(inherited)
+        if inherited or self._reads or _is_open_here(self.path):
             _unsafe_here.add(self.path)
         self._start()
 
     def _check_open(self) -> None:
         if self._closed:
             raise StorageUnavailable("The database was closed.")
-        if self.path in _unsafe_here:
-            raise StorageUnavailable(
-                "This process was forked while its parent read or wrote the database for long; "
-                "SQLite cannot be used here. Fork when nothing runs, or start processes by spawn."
-            )
+        check_safe_here(self.path)
 
     def _close_all(self) -> None:
         if self._writer is not None:
@@ -138,6 +134,40 @@ class Connections:
             self._writer = None
         while self._idle_readers:
             self._idle_readers.pop().close()
+
+
+def _is_open_here(path: str) -> bool:
+    """Whether this process holds the file open, on a connection that is not ours.
+
+    The host's own may be, which `SqliteStorage.joined` works with.
+    """
+    try:
+        file = Path(path).stat()
+        numbers = [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208 - names are wanted
+    except (OSError, ValueError):
+        return False
+    for number in numbers:
+        try:
+            found = os.fstat(number)
+        except OSError:  # the one that the list was read with
+            continue
+        if (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino):
+            return True
+    return False
+
+
+def check_safe_here(path: str | Path) -> None:
+    """Whether this process may use a file at all.
+
+    Raises:
+        StorageUnavailable: a parent had it open while it forked this one.
+    """
+    if os.path.realpath(path) in _unsafe_here:
+        raise StorageUnavailable(
+            "This process was forked while its parent had the database open: for a long read or "
+            "write, or on a connection of its own. SQLite cannot be used here. Close connections "
+            "before forking, or start processes by spawn."
+        )
 
 
 def connect(path: str | Path) -> sqlite3.Connection:

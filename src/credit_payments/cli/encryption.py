@@ -23,11 +23,11 @@ def rotate(database: str | None, *, as_json: bool, dry_run: bool) -> int:
     with opened(database) as system:
         report = system.rotate_encryption(dry_run=dry_run)
     if as_json:
-        found = {"complete": report.complete, "dry_run": dry_run, **attrs.asdict(report)}
+        found = {"complete": report.complete, **attrs.asdict(report)}
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         _tell(report, dry_run=dry_run)
-    return 0 if report.complete else 1
+    return 0 if report.complete or (dry_run and not report.unreadable) else 1
 
 
 def new_key(name: str | None, *, transit_key: str | None, index: bool) -> None:

@@ -35,7 +35,11 @@ def _written(file: str) -> Iterator[IO[bytes]]:
     if file == "-":
         yield sys.stdout.buffer
         return
-    path = Path(file)
+    path = Path(file).resolve()  # what a link points to, not the link
+    if path.exists() and not path.is_file():  # a pipe or a device
+        with path.open("wb") as stream:
+            yield stream
+        return
     # Beside it, so that it can take its name in one step.
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as new:
         try:

@@ -120,8 +120,13 @@ class Storage(Reader, Protocol):
     `WriteConflict` when another writer was first. Connections are not shared across a fork.
     """
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """Begin; commit when the block ends, roll back when it raises."""
+    def transaction(self, *, patient: bool = True) -> AbstractContextManager[Transaction]:
+        """Begin; commit when the block ends, roll back when it raises.
+
+        Args:
+            patient: whether to wait for rows that others have locked, for a moment; without that,
+                one that is locked is a `WriteConflict` at once, where the database can tell.
+        """
         ...
 
     def snapshot(self) -> AbstractContextManager[Reader]:

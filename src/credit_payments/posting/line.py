@@ -28,12 +28,16 @@ class QueueHealth:
 
 
 class Ticket(Generic[A]):
-    """A command on its way through the queue, and where its caller waits."""
+    """A command on its way through the queue, and where its caller waits.
 
-    __slots__ = ("answer", "chain", "command", "done", "error", "gone", "since", "woken")
+    One that is `apart` shares its transaction with nobody: others were ahead of it before.
+    """
 
-    def __init__(self, command: Command[A]) -> None:
+    __slots__ = ("answer", "apart", "chain", "command", "done", "error", "gone", "since", "woken")
+
+    def __init__(self, command: Command[A], *, apart: bool = False) -> None:
         self.command = command
+        self.apart = apart
         self.answer: A | None = None
         self.error: Exception | None = None
         self.done = False
@@ -143,7 +147,9 @@ class Line:
                 return
             self._running = True
             for _ in range(min(len(self._waiting), self._batch_max)):
-                batch.append(self._waiting.popleft())  # noqa: PERF401 - see `finish`
+                if batch and (batch[0].apart or self._waiting[0].apart):
+                    return
+                batch.append(self._waiting.popleft())
 
     def finish(self, own: Ticket[Any], batch: list[Ticket[Any]]) -> None:
         """End the lead, whatever ended the batch: nobody of it is left waiting.

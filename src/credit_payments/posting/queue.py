@@ -24,6 +24,12 @@ A = TypeVar("A")
 
 PAUSE_SECONDS_MAX = 0.25
 """Between two tries."""
+CONFLICTS_MAX = 2
+"""How often a batch is tried while other writers are ahead, before it is halved."""
+
+
+class Overtaken(StorageUnavailable):
+    """Other writers were ahead of a command, or still are."""
 
 
 class PostingQueue:
@@ -35,7 +41,7 @@ class PostingQueue:
         commands_max: how many commands may wait before `QueueFull`.
         batch_max: how many commands share one transaction at most.
         attempts_max: how often a batch is tried as a whole before it is halved.
-        conflicts_max: how often a single command is tried while other writers are ahead of it; by
+        overtaken_max: how often a command that others are ahead of gets into the line again; by
             default for about five seconds.
         wait_seconds_max: how long a caller waits for its answer, and a batch tries.
         sleep: waits between two tries; tests hand in one that does not.
@@ -50,7 +56,7 @@ class PostingQueue:
         commands_max: int = 10_000,
         batch_max: int = 128,
         attempts_max: int = 5,
-        conflicts_max: int = 40,
+        overtaken_max: int = 40,
         wait_seconds_max: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
         observer: Observer | None = None,
@@ -58,7 +64,7 @@ class PostingQueue:
         self._storage = storage
         self._clock = clock
         self._attempts_max = attempts_max
-        self._conflicts_max = conflicts_max
+        self._overtaken_max = overtaken_max
         self._run_seconds_max = wait_seconds_max / 2
         self._sleep = sleep
         self._observer = observer
@@ -76,7 +82,16 @@ class PostingQueue:
                 command took effect is told by running it again.
             CreditPaymentsError: whatever the command was rejected with.
         """
-        ticket: Ticket[A] = Ticket(command)
+        for overtaken in range(self._overtaken_max + 1):
+            ticket = Ticket(command, apart=overtaken > 0)
+            self._pass_through(ticket)
+            if not isinstance(ticket.error, Overtaken):
+                return ticket.result()
+            # Outside of the line, so that nobody else waits with it.
+            self._pause(overtaken + 1)
+        raise StorageUnavailable("Other writers kept getting ahead; try again.")
+
+    def _pass_through(self, ticket: Ticket[Any]) -> None:
         try:
             leads = self._line.enter(ticket)
             while not ticket.done:
@@ -86,7 +101,6 @@ class PostingQueue:
         except BaseException:  # KeyboardInterrupt: this thread will be there for nobody
             self._line.leave(ticket)
             raise
-        return ticket.result()
 
     def within(self, connection: Any) -> HostTransaction:
         """Who runs commands inside of a transaction of the host's, instead of in the queue."""
@@ -105,12 +119,13 @@ class PostingQueue:
         try:
             self._line.take(own, batch)
             if batch:  # none, where another took the lead over
-                self._run(batch, time.monotonic() + self._run_seconds_max)
+                deadline = time.monotonic() + self._run_seconds_max
+                self._run(batch, deadline, patient=not batch[0].apart)
         finally:
             self._line.finish(own, batch)
 
-    def _run(self, batch: Sequence[Ticket[Any]], deadline: float) -> None:
-        error = self._try(batch, self._attempts_max, deadline)
+    def _run(self, batch: Sequence[Ticket[Any]], deadline: float, *, patient: bool) -> None:
+        error = self._try(batch, deadline, patient=patient)
         if error is None:
             return
         if len(batch) == 1 or time.monotonic() >= deadline:
@@ -119,43 +134,48 @@ class PostingQueue:
                 ticket.fail(error if len(batch) == 1 else copy(error))
             return
         middle = len(batch) // 2
-        self._run(batch[:middle], deadline)
-        self._run(batch[middle:], deadline)
+        # It has been waited for those ahead: now they are only to be found.
+        patient = patient and not isinstance(error, Overtaken)
+        self._run(batch[:middle], deadline, patient=patient)
+        self._run(batch[middle:], deadline, patient=patient)
 
     def _try(
-        self, batch: Sequence[Ticket[Any]], attempts: int, deadline: float
+        self, batch: Sequence[Ticket[Any]], deadline: float, *, patient: bool
     ) -> Exception | None:
         """Transact, again after a failure; the last failure when all attempts did."""
-        attempt = 0
+        conflicts = failures = 0
         while True:
-            attempt += 1
             try:
-                strays = self._transact(batch)
+                strays = self._transact(batch, patient=patient)
             except WriteConflict:
-                failure = StorageUnavailable("Other writers kept getting ahead; try again.")
-                # Whoever is ahead gets done: alone in its batch, a command can wait for that.
-                attempts = attempts if len(batch) > 1 else self._conflicts_max
+                conflicts += 1
+                failure: Exception = Overtaken()
             except StorageUnavailable as error:
+                failures += 1
                 failure = error
             except Exception as error:  # noqa: BLE001 - it belongs to one of the callers
                 return error
             else:
                 for ticket in strays:
-                    self._run([ticket], deadline)
+                    self._run([ticket], deadline, patient=patient)
                 return None
-            if attempt >= attempts or time.monotonic() >= deadline:
+            is_over = conflicts >= CONFLICTS_MAX or failures >= self._attempts_max
+            if is_over or time.monotonic() >= deadline:
                 return failure
-            # Full jitter: two processes that collided once should not meet again.
-            pause_max = min(PAUSE_SECONDS_MAX, 0.01 * 2**attempt)
-            self._sleep(random.uniform(0, pause_max))  # noqa: S311 - not a secret
+            self._pause(conflicts + failures)
 
-    def _transact(self, batch: Sequence[Ticket[Any]]) -> list[Ticket[Any]]:
+    def _pause(self, number: int) -> None:
+        """Full jitter: two processes that collided once should not meet again."""
+        pause_max = min(PAUSE_SECONDS_MAX, 0.01 * 2**number)
+        self._sleep(random.uniform(0, pause_max))  # noqa: S311 - not a secret
+
+    def _transact(self, batch: Sequence[Ticket[Any]], *, patient: bool) -> list[Ticket[Any]]:
         """Load, decide, write, commit, answer.
 
         Returns the strays of the batch, which run again on what is then committed.
         """
         now = instants.to_text(self._clock.now())
-        with self._storage.transaction() as transaction:
+        with self._storage.transaction(patient=patient) as transaction:
             view = batches.load(transaction, [ticket.command for ticket in batch], now)
             outcome = batches.decide(batch, view, self._observer)
             if outcome.new or outcome.replaced:

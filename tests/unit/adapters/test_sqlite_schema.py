@@ -114,10 +114,13 @@ def test_a_database_of_the_host_becomes_ours_only_when_told(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("INSERT INTO schema_migrations VALUES (99, 'later', 'x', '2030')", "newer"),
-        ("UPDATE schema_migrations SET checksum = 'x' WHERE version = 1", "another migration 1"),
+        ("INSERT INTO credit_payments_migrations VALUES (99, 'later', 'x', '2030')", "newer"),
         (
-            "DELETE FROM schema_migrations WHERE version > 1",
+            "UPDATE credit_payments_migrations SET checksum = 'x' WHERE version = 1",
+            "another migration 1",
+        ),
+        (
+            "DELETE FROM credit_payments_migrations WHERE version > 1",
             "credit-payments migrate",
         ),
     ],
@@ -127,7 +130,7 @@ def test_a_database_with_another_schema_is_refused(
 ) -> None:
     _migrate(path)
     connection.execute(change)
-    before = connection.execute("SELECT * FROM schema_migrations").fetchall()
+    before = connection.execute("SELECT * FROM credit_payments_migrations").fetchall()
     with pytest.raises(SchemaMismatch, match=message):
         SqliteStorage(path)
-    assert connection.execute("SELECT * FROM schema_migrations").fetchall() == before
+    assert connection.execute("SELECT * FROM credit_payments_migrations").fetchall() == before

@@ -7,8 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -41,10 +42,10 @@ class _Unreliable:
         self.transactions = 0
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
         self.transactions += 1
         turn = self.transactions % (2 * self._every)
-        with self._storage.transaction() as transaction:
+        with self._storage.transaction(patient=patient) as transaction:
             yield transaction
             if turn == self._every:
                 raise StorageUnavailable("The connection was lost before the commit.")
@@ -174,22 +175,29 @@ class GuardContract:
 
         Otherwise both would commit, and the report would be filed for ever.
         """
-        for number in range(20):
-            key = f"pi_{number}"
+        for number in range(8):
+            key, both = f"pi_{number}", threading.Barrier(2)
 
-            def report(key: str = key) -> None:
+            def meet(both: threading.Barrier = both) -> None:
+                """Where nothing is locked both have looked now; else one waits for the other."""
+                with suppress(threading.BrokenBarrierError):
+                    both.wait(0.05)
+
+            def report(key: str = key, meet: Callable[[], None] = meet) -> None:
                 with storage.transaction() as transaction:
                     found = transaction.load([(Payment, key), (Incident, key)])
+                    meet()
                     if (Payment, key) not in found:
                         transaction.write([a_row(Incident, key, status="open")], [])
 
-            def create(key: str = key) -> None:
+            def create(key: str = key, meet: Callable[[], None] = meet) -> None:
                 with storage.transaction() as transaction:
                     found = transaction.load([(Payment, key), (Incident, key)])
+                    meet()
                     merged = int((Incident, key) in found)
                     transaction.write([a_row(Payment, key, quarantined=merged)], [])
 
-            together(lambda: until_written(report), lambda: until_written(create))
+            together(partial(until_written, report), partial(until_written, create))
             payment, incident = storage.get(Payment, key), storage.get(Incident, key)
             assert payment is not None
             assert payment.quarantined == int(incident is not None)

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
+from credit_payments.domain.decision import Range
 from credit_payments.domain.records import (
     Entry,
     Event,
     Key,
+    Lot,
     Record,
     Wallet,
 )
@@ -20,9 +22,11 @@ from credit_payments.errors import StorageUnavailable
 from credit_payments.ports.storage import Storage, WriteConflict
 from credit_payments.testing.contracts.tools import (
     WAIT_SECONDS_MAX,
+    a_lot,
     a_row,
     add_one,
     put,
+    spending,
     together,
     until_written,
 )
@@ -142,3 +146,16 @@ class TransactionContract:
             assert reader.page(Wallet, {}, order=("user_id",), limit=9) == [first]
         with storage.snapshot() as reader:
             assert len(list(reader.scan(Wallet, order=("user_id",)))) == 2
+
+    def test_a_snapshot_sees_one_instant_of_all_kinds(self, storage: Storage) -> None:
+        """Also of those that it looks at only later: whoever verifies compares them."""
+        wallet, lots = a_row(Wallet, "ada"), Range(spending("ada"), 9)
+        put(storage, wallet)
+        with storage.snapshot() as reader:
+            assert reader.get(Wallet, "ada") == wallet
+            put(storage, a_lot(1), a_row(Entry, "txn_1", user_id="ada", sequence=1))
+            assert reader.first([lots]) == {lots: []}
+            assert list(reader.scan(Lot, order=("lot_id",))) == []
+            assert reader.page(Entry, {"user_id": "ada"}, order=("sequence",), limit=9) == []
+            assert reader.get(Entry, "txn_1") is None
+        assert storage.first([lots]) == {lots: [a_lot(1)]}
