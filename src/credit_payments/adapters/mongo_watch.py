@@ -1,0 +1,66 @@
+"""Being told of new documents: a change stream, read by a thread of its own.
+
+See https://www.mongodb.com/docs/manual/changeStreams/.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from pymongo.errors import PyMongoError
+
+from credit_payments.adapters.mongo_connections import Connections
+from credit_payments.adapters.mongo_documents import Document
+from credit_payments.domain.records import Record
+from credit_payments.errors import StorageUnavailable
+
+AWAIT_SECONDS = 0.5
+"""How long the server holds back an answer without news: so late is closing noticed."""
+PAUSE_SECONDS = 1.0
+_NEW: list[Document] = [{"$match": {"operationType": "insert"}}, {"$project": {"_id": 1}}]
+
+
+class MongoWatch:
+    """Calls a function with each new document of a kind, and when it may have missed one.
+
+    Args:
+        connections: to the database.
+        kind: whose collection is watched.
+        wake: quick, and raises nothing.
+    """
+
+    def __init__(
+        self, connections: Connections, kind: type[Record], wake: Callable[[], None]
+    ) -> None:
+        self._connections = connections
+        self._collection = kind.TABLE
+        self._wake = wake
+        self._closed = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"credit-payments watch {kind.TABLE}", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """See the port."""
+        self._closed.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(2 * AWAIT_SECONDS)
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._listen()
+            except PyMongoError:  # the driver has tried again itself, as far as that makes sense
+                self._closed.wait(PAUSE_SECONDS)
+            except StorageUnavailable:  # the storage was closed
+                return
+
+    def _listen(self) -> None:
+        collection = self._connections.database[self._collection]
+        with collection.watch(_NEW, max_await_time_ms=int(AWAIT_SECONDS * 1_000)) as stream:
+            self._wake()
+            while not self._closed.is_set():
+                if stream.try_next() is not None and not self._closed.is_set():
+                    self._wake()
