@@ -6,11 +6,14 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import growing, importing, peers, reading, report, writing
+from benchmarks import growing, importing, peers, reading, report, servers, writing
 from benchmarks.machine import Machine, this_machine
 from benchmarks.measure import FULL, QUICK, Plan, Row, WrongResult
+
+GROUPS = ("reading", "writing", "growing", "peers", "servers", "importing")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name.startswith(("STRIPE_", "CREDIT_PAYMENTS_")):
             del os.environ[name]  # the settings of whoever measures are no part of it
     try:
-        machine, rows = _measure(QUICK if options.quick else FULL, options.folder)
+        machine, rows = _measure(QUICK if options.quick else FULL, options.folder, options.only)
     except WrongResult as error:
         print(f"wrong result: {error}", file=sys.stderr)
         return 1
@@ -28,18 +31,19 @@ def main(arguments: list[str] | None = None) -> int:
     return int(options.strict and any(row.met is False for row in rows))
 
 
-def _measure(plan: Plan, parent: Path) -> tuple[Machine, list[Row]]:
+def _measure(plan: Plan, parent: Path, only: Sequence[str]) -> tuple[Machine, list[Row]]:
     with tempfile.TemporaryDirectory(dir=parent, prefix=".benchmarks-") as name:
         folder = Path(name).resolve()
         machine = this_machine(folder)
-        rows = [
-            *reading.rows(plan),
-            *writing.rows(plan, folder),
-            *growing.rows(plan, folder),
-            *peers.rows(plan, folder),
-            *importing.rows(plan),
-        ]
-        return machine, rows
+        groups = {
+            "reading": lambda: reading.rows(plan),
+            "writing": lambda: writing.rows(plan, folder),
+            "growing": lambda: growing.rows(plan, folder),
+            "peers": lambda: peers.rows(plan, folder),
+            "servers": lambda: servers.rows(plan),
+            "importing": lambda: importing.rows(plan),
+        }
+        return machine, [row for name in only or groups for row in groups[name]()]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--quick", action="store_true", help="a smoke test: numbers mean nothing")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=GROUPS,
+        help="measure this group of rows; may be given several times",
+    )
     parser.add_argument(
         "--folder",
         type=Path,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -193,3 +193,22 @@ def _with_name(url: str, name: str) -> str:
 def _connected(url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url, autocommit=True) as connection:
         yield connection
+
+
+class Postgres:
+    """A server whose databases are copied, as `servers` wants it."""
+
+    name = "PostgreSQL"
+    tool = "psycopg"
+    open = staticmethod(PostgresStorage)
+    record = staticmethod(RecordingStorage)
+    replay = staticmethod(replay)
+    replay_batched = staticmethod(replay_batched)
+    check_same = staticmethod(check_same_rows)
+
+    def __init__(self, admin_url: str) -> None:
+        self._admin_url = admin_url
+
+    def copy(self, template: str | None = None) -> AbstractContextManager[str]:
+        """The URL of a database of its own."""
+        return fresh_database(self._admin_url, template)

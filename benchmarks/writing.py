@@ -18,70 +18,45 @@ from benchmarks.copies import fresh_copy
 from benchmarks.measure import Plan, Row, WrongResult, prepared, ratio_row, take_turns
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.adapters.system_clock import SystemClock
-from credit_payments.bootstrap import System, connect
+from credit_payments.bootstrap import System
 from credit_payments.config import load_settings
 from credit_payments.domain import instants, payment
 from credit_payments.domain.records import Payment, Quote
 from credit_payments.domain.stripe_facts import PaymentIntentFacts
+from credit_payments.ports.storage import Storage
 
 CALLERS = 64
 USERS = 200
 CREDITS_AT_FIRST = 1_000_000
 CREDITS_BOUGHT = 100
 AMOUNT_MINOR = 1_000
-_ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 500
 
 Command: TypeAlias = Callable[[], None]
 """One write as a host would ask for it; raises `WrongResult` when it is answered wrongly."""
 
 
-class _Case:
-    """One kind of write, its commands, and what must have become of the wallets afterwards."""
+class Case:
+    """One kind of write: its commands, and what must have become of the wallets afterwards."""
 
-    def __init__(self, folder: Path, template: Path, commands: int) -> None:
-        self._folder = folder
-        self._template = template
-        self.commands = commands
-        self._reference, self._script = self._record()
-
-    def prepare(self, system: System) -> list[Command]:
-        raise NotImplementedError
-
+    what: str
     change: int
     """By how many credits each command changes its wallet."""
     users = USERS
     """How many wallets take turns."""
 
-    def by_library(self, callers: int) -> float:
+    def __init__(self, commands: int) -> None:
+        self.commands = commands
+
+    def prepare(self, system: System) -> list[Command]:
+        raise NotImplementedError
+
+    def run(self, storage: Storage, callers: int) -> float:
         """Run all commands, shared out among so many threads; how many a second."""
-        with (
-            fresh_copy(self._template) as path,
-            connect(
-                database=f"sqlite:///{path}", stripe_webhook_secret=stripe_events.WEBHOOK_SECRET
-            ) as system,
-        ):
+        with open_system(storage) as system:
             rate = run_all(self.prepare(system), callers)
             self._check(system)
         return rate
-
-    def by_hand(self) -> float:
-        """Write the same rows without the library; how many transactions a second."""
-        with fresh_copy(self._template) as path:
-            rate = raw.replay(path, self._script)
-            raw.check_same_rows(path, self._reference)
-        return rate
-
-    def _record(self) -> tuple[Path, raw.Script]:
-        path = self._folder / f"{type(self).__name__}.db"
-        shutil.copyfile(self._template, path)
-        storage = raw.RecordingStorage(path)
-        settings = load_settings(
-            {"database": "memory://", "stripe_webhook_secret": stripe_events.WEBHOOK_SECRET}, []
-        )
-        with System(settings, storage=storage, clock=SystemClock()) as system:
-            run_all(self.prepare(system), 1)
-            self._check(system)
-        return path, storage.script
 
     def _check(self, system: System) -> None:
         """Each command took effect once, and the ledger proves itself."""
@@ -91,12 +66,13 @@ class _Case:
         for user in range(USERS):
             times = len(range(user, self.commands, self.users)) if user < self.users else 0
             expected = CREDITS_AT_FIRST + times * self.change
-            balance = system.wallets.balance(_user(user))
+            balance = system.wallets.balance(user_id(user))
             if (balance.available, balance.debt) != (expected, 0):
-                raise WrongResult(f"{_user(user)} has {balance}, {expected} were expected.")
+                raise WrongResult(f"{user_id(user)} has {balance}, {expected} were expected.")
 
 
-class _Webhooks(_Case):
+class Webhooks(Case):
+    what = "webhook to credit"
     change = CREDITS_BOUGHT
 
     def prepare(self, system: System) -> list[Command]:
@@ -105,7 +81,7 @@ class _Webhooks(_Case):
         def delivery(number: int) -> Command:
             body = stripe_events.payment_succeeded(
                 number,
-                user_id=_user(number),
+                user_id=user_id(number),
                 quote_id=quote_id(number),
                 amount_minor=AMOUNT_MINOR,
             )
@@ -121,7 +97,8 @@ class _Webhooks(_Case):
         return [delivery(number) for number in range(self.commands)]
 
 
-class _Spends(_Case):
+class Spends(Case):
+    what = "spend"
     change = -1
 
     def prepare(self, system: System) -> list[Command]:
@@ -131,7 +108,7 @@ class _Spends(_Case):
             key = f"job-{number:08d}"
 
             def run() -> None:
-                entry = spend(_user(number % self.users), 1, key=key, reason="render")
+                entry = spend(user_id(number % self.users), 1, key=key, reason="render")
                 if entry.credits != -1:
                     raise WrongResult(f"A spend was answered with {entry}.")
 
@@ -140,48 +117,69 @@ class _Spends(_Case):
         return [spending(number) for number in range(self.commands)]
 
 
-class _SpendsOnOneWallet(_Spends):
+class SpendsOnOneWallet(Spends):
+    what = "spend on one wallet"
     users = 1
+
+
+class _Files:
+    """Copies of one SQLite file, and the same writes by hand."""
+
+    def __init__(self, folder: Path, template: Path, case: Case) -> None:
+        self._template = template
+        self._case = case
+        self._reference = folder / f"{type(case).__name__}.db"
+        shutil.copyfile(template, self._reference)
+        storage = raw.RecordingStorage(self._reference)
+        case.run(storage, 1)
+        self._script = storage.script
+
+    def by_library(self, callers: int) -> float:
+        with fresh_copy(self._template) as path:
+            return self._case.run(SqliteStorage(path), callers)
+
+    def by_hand(self) -> float:
+        """Write the same rows without the library; how many transactions a second."""
+        with fresh_copy(self._template) as path:
+            rate = raw.replay(path, self._script)
+            raw.check_same_rows(path, self._reference)
+        return rate
 
 
 def rows(plan: Plan, folder: Path) -> Iterator[Row]:
     """Each kind of write, by one caller and by many, against sqlite3 by hand."""
     template = folder / "template.db"
-    _create(template, plan.commands)
-    yield from _compare(
-        _Webhooks(folder, template, plan.commands),
-        "webhook",
-        "webhook to credit",
-        plan,
-        targets=(0.4, 3),
-    )
-    yield from _compare(
-        _Spends(folder, template, plan.commands), "spend", "spend", plan, targets=(None, None)
-    )
-    yield from _compare(
-        _SpendsOnOneWallet(folder, template, plan.commands),
-        "spend_on_one_wallet",
-        "spend on one wallet",
-        plan,
-        targets=(0.4, 3),
-    )
+    storage = SqliteStorage(template)
+    fill(storage, plan.commands)
+    for case, name, targets in (
+        (Webhooks(plan.commands), "webhook", (0.4, 3)),
+        (Spends(plan.commands), "spend", (None, None)),
+        (SpendsOnOneWallet(plan.commands), "spend_on_one_wallet", (0.4, 3)),
+    ):
+        yield from _compare(_Files(folder, template, case), name, case.what, plan, targets)
 
 
 def _compare(
-    case: _Case, name: str, what: str, plan: Plan, *, targets: tuple[float | None, float | None]
+    files: _Files, name: str, what: str, plan: Plan, targets: tuple[float | None, float | None]
 ) -> Iterator[Row]:
     one, many = f"{what}, 1 caller", f"{what}, {CALLERS} callers"
     by_hand = f"the rows of a {what.partition(' ')[0]}, sqlite3 by hand"
     sides = {
-        by_hand: case.by_hand,
-        one: lambda: case.by_library(1),
-        many: lambda: case.by_library(CALLERS),
+        by_hand: files.by_hand,
+        one: lambda: files.by_library(1),
+        many: lambda: files.by_library(CALLERS),
     }
     # The recording was the warm-up.
     rates = take_turns(sides, plan.database_turns, warm_up=False)
     raw_rates = (by_hand, rates[by_hand])
     yield ratio_row(f"{name}_1_caller", (one, rates[one]), raw_rates, target=targets[0])
     yield ratio_row(f"{name}_{CALLERS}_callers", (many, rates[many]), raw_rates, target=targets[1])
+
+
+def open_system(storage: Storage) -> System:
+    """A system on that storage, which it closes; only webhooks are configured."""
+    given = {"database": "memory://", "stripe_webhook_secret": stripe_events.WEBHOOK_SECRET}
+    return System(load_settings(given, []), storage=storage, clock=SystemClock())
 
 
 def run_all(commands: Sequence[Command], callers: int) -> float:
@@ -202,19 +200,16 @@ def run_all(commands: Sequence[Command], callers: int) -> float:
         return len(commands) / (time.perf_counter() - start_time)
 
 
-def _create(path: Path, payments: int) -> None:
-    """A database in which wallets hold credits, and payments wait for their webhooks."""
-    with connect(database=f"sqlite:///{path}") as system:
+def fill(storage: Storage, payments: int) -> None:
+    """Wallets that hold credits, and payments that wait for their webhooks; it is closed then."""
+    with open_system(storage) as system:
         for user in range(USERS):
-            system.wallets.grant(_user(user), CREDITS_AT_FIRST, key=_user(user), reason="opening")
-    storage = SqliteStorage(path)
-    try:
-        for start in range(0, payments, _ROWS_AT_ONCE):
-            quotes = [quote_of(n) for n in range(start, min(start + _ROWS_AT_ONCE, payments))]
+            name = user_id(user)
+            system.wallets.grant(name, CREDITS_AT_FIRST, key=name, reason="opening")
+        for start in range(0, payments, ROWS_AT_ONCE):
+            quotes = [quote_of(n) for n in range(start, min(start + ROWS_AT_ONCE, payments))]
             with storage.transaction() as transaction:
                 transaction.write([*quotes, *map(payment_of, quotes)], [])
-    finally:
-        storage.close()
 
 
 def payment_of(quote: Quote) -> Payment:
@@ -234,7 +229,7 @@ def payment_of(quote: Quote) -> Payment:
 def quote_of(number: int) -> Quote:
     return Quote(
         quote_id=quote_id(number),
-        user_id=_user(number),
+        user_id=user_id(number),
         amount_minor=AMOUNT_MINOR,
         currency="usd",
         credits=CREDITS_BOUGHT,
@@ -252,5 +247,5 @@ def quote_id(number: int) -> str:
     return f"{number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128:032x}"
 
 
-def _user(number: int) -> str:
+def user_id(number: int) -> str:
     return f"user-{number % USERS:04d}"
