@@ -26,7 +26,7 @@ from credit_payments.adapters.mongo import MongoStorage
 from credit_payments.adapters.mongo_documents import changes, encode
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import RECORDS, Key, Record, key_of
-from credit_payments.ports.storage import Transaction
+from credit_payments.ports.storage import Loaded, Transaction
 
 BATCH = 100
 _COPIES = itertools.count()
@@ -76,6 +76,9 @@ class _Recording:
         found = self._inner.first(ranges)
         self._loaded.update((key_of(row), row) for rows in found.values() for row in rows)
         return found
+
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
+        return Loaded(self.load(keys), self.first(ranges))
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         self._inner.write(inserts, updates)

@@ -21,7 +21,7 @@ from benchmarks.measure import WrongResult, prepared
 from credit_payments.adapters.postgres import PostgresStorage
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import RECORDS, Key, Record, key_of
-from credit_payments.ports.storage import Transaction
+from credit_payments.ports.storage import Loaded, Transaction
 
 BATCH = 100
 """How many commands share one transaction, where they do."""
@@ -70,6 +70,9 @@ class _Recording:
         found = self._inner.first(ranges)
         self._loaded.update((key_of(row), row) for rows in found.values() for row in rows)
         return found
+
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
+        return Loaded(self.load(keys), self.first(ranges))
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         self._inner.write(inserts, updates)

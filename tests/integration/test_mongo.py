@@ -154,8 +154,7 @@ def test_a_spend_takes_no_more_round_trips_than_it_must(listened: tuple[Storage,
         listener.commands.clear()
         system.wallets.spend("ada", 1, key="job", reason="render")
     assert listener.names() == [
-        "aggregate",  # the wallet and the entry
-        "find",  # the first lots
+        "aggregate",  # the wallet, the entry, and the first lots
         "insert",
         "update",
         "update",

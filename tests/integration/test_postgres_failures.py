@@ -177,7 +177,7 @@ def _answers(call: Callable[[], object]) -> bool:
 def test_a_server_that_falls_silent_is_not_awaited_for_ever(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("credit_payments.adapters.postgres_connections.ANSWER_SECONDS_MAX", 0.5)
+    monkeypatch.setattr("credit_payments.adapters.postgres_connections.ANSWER_SECONDS_MAX", 0.1)
     with closing(PostgresStorage(postgres_database)) as storage:
         put(storage, ADA)
         with administrator(postgres_database) as host, host.transaction():

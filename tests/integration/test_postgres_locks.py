@@ -103,7 +103,11 @@ def test_after_a_conflict_all_that_it_was_led_to_is_locked_at_once(
 ) -> None:
     put(storage, ADA, BOB)
 
+    tries = 0
+
     def load_both() -> None:
+        nonlocal tries
+        tries += 1
         with storage.transaction() as transaction:
             found = transaction.load([(Wallet, "bob")])
             assert list(found) == [(Wallet, "bob")], "what is locked ahead is not answered"
@@ -117,9 +121,8 @@ def test_after_a_conflict_all_that_it_was_led_to_is_locked_at_once(
     with administrator(postgres_database) as host, host.transaction():
         host.execute("SELECT * FROM wallets WHERE user_id = 'ada' FOR UPDATE")
         loading = threads.submit(load_both_twice)
-        time.sleep(0.5)
-        # It waits for as long as it takes, and holds nothing meanwhile.
-        assert is_waiting(postgres_database)
+        until(lambda: tries == 2 and is_waiting(postgres_database))
+        # It waits for the first one, and holds nothing meanwhile.
         host.execute("SELECT * FROM wallets WHERE user_id = 'bob' FOR UPDATE NOWAIT")
     loading.result(WAIT_SECONDS_MAX)
 

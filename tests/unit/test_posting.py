@@ -127,7 +127,7 @@ class Faulty(MemoryStorage):
 class FaultyTransaction:
     def __init__(self, storage: Faulty, number: int, inner: Transaction) -> None:
         self._storage, self._number, self._inner = storage, number, inner
-        self.load, self.first = inner.load, inner.first
+        self.load, self.first, self.load_both = inner.load, inner.first, inner.load_both
 
     def write(self, inserts: Any, updates: Any) -> None:
         self._storage._raise(self._number, "write")

@@ -13,7 +13,7 @@ import msgspec
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import NEVER, RECORDS, Key, Record, key_of
 from credit_payments.errors import InvalidRequest, StorageUnavailable
-from credit_payments.ports.storage import Joined, Reader, Transaction, WriteConflict
+from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction, WriteConflict
 
 R = TypeVar("R", bound=Record)
 Tables = dict[type[Record], dict[str, Record]]
@@ -174,6 +174,9 @@ class _MemoryTransaction:
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         return self._committed.first(ranges)
+
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
+        return Loaded(self.load(keys), self.first(ranges))
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         for record in inserts:

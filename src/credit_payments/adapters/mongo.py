@@ -28,7 +28,7 @@ from credit_payments.adapters.mongo_connections import (
 )
 from credit_payments.adapters.mongo_documents import Document
 from credit_payments.adapters.mongo_errors import of_code, translated, within
-from credit_payments.adapters.mongo_reading import Rows
+from credit_payments.adapters.mongo_reading import Rows, alike_of, first_of
 from credit_payments.adapters.mongo_schema import MongoSchema
 from credit_payments.adapters.mongo_standalone import PlainRows, StandaloneTransaction
 from credit_payments.adapters.mongo_watch import MongoWatch
@@ -38,7 +38,7 @@ from credit_payments.domain.migrations import check_current
 from credit_payments.domain.records import Key, Record, key_of
 from credit_payments.errors import InvalidRequest
 from credit_payments.migrating import migrate
-from credit_payments.ports.storage import Joined, Reader, Transaction, Watch, WriteConflict
+from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction, Watch, WriteConflict
 
 R = TypeVar("R", bound=Record)
 
@@ -224,26 +224,31 @@ class _MongoTransaction(Rows):
         self._absent: set[Key] = set()
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        return self.load_both(keys, ()).rows
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        return self.load_both((), ranges).series
+
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
         by_kind: dict[type[Record], list[str]] = {}
         for kind, key in keys:
             by_kind.setdefault(kind, []).append(key)
-        queries = [documents.by_keys(kind, names) for kind, names in by_kind.items()]
-        found: dict[Key, Record] = {}
+        sets = alike_of(ranges)
+        by_keys = [documents.by_keys(kind, names) for kind, names in by_kind.items()]
+        by_series = [*map(first_of, sets)]
         with self._limited():
-            answers = self._answers(queries)
-        for (kind, names), answer in zip(by_kind.items(), answers, strict=True):
+            answers = self._answers([*by_keys, *by_series])
+            series = self._shared_out(sets, by_series, answers[len(by_keys) :])
+        rows: dict[Key, Record] = {}
+        for (kind, names), answer in zip(by_kind.items(), answers, strict=False):
             decode = documents.decoder(kind)
-            found.update(((kind, document["_id"]), decode(document)) for document in answer)
+            rows.update(((kind, document["_id"]), decode(document)) for document in answer)
             if kind.GUARDED:
-                self._absent.update((kind, name) for name in names if (kind, name) not in found)
-        self._loaded.update(found)
-        return found
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        found = super().first(ranges)
-        for rows in found.values():
-            self._loaded.update((key_of(row), row) for row in rows)
-        return found
+                self._absent.update((kind, name) for name in names if (kind, name) not in rows)
+        self._loaded.update(rows)
+        for found in series.values():
+            self._loaded.update((key_of(row), row) for row in found)
+        return Loaded(rows, series)
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         with self._limited():

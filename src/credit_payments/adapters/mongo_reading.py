@@ -68,25 +68,10 @@ class Rows:
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         """See the port."""
-        alike: dict[tuple[object, ...], list[Range]] = {}
-        for asked in ranges:
-            alike.setdefault((asked.series._replace(group=""), asked.limit), []).append(asked)
-        several = list(alike.values())
-        queries = [
-            documents.series(some[0]) if len(some) == 1 else documents.probe(some)
-            for some in several
-        ]
-        found: dict[Range, Sequence[Record]] = {}
+        sets = alike_of(ranges)
+        queries = [*map(first_of, sets)]
         with self._limited():
-            for some, query, answer in zip(several, queries, self._answers(queries), strict=True):
-                rows = [*map(documents.decoder(some[0].series.kind), answer)]
-                if len(some) == 1:
-                    found[some[0]] = rows
-                elif len(rows) < query.limit:
-                    found.update(documents.shared_out(some, rows))
-                else:
-                    found.update(self._first_of_each(some))
-        return found
+            return self._shared_out(sets, queries, self._answers(queries))
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""
@@ -104,6 +89,24 @@ class Rows:
         ):
             for document in cursor:
                 yield decode(document)
+
+    def _shared_out(
+        self,
+        sets: Sequence[Sequence[Range]],
+        queries: Sequence[Query],
+        answers: Sequence[Sequence[Document]],
+    ) -> dict[Range, Sequence[Record]]:
+        """To each series its rows, of those that its query has found."""
+        found: dict[Range, Sequence[Record]] = {}
+        for alike, query, answer in zip(sets, queries, answers, strict=True):
+            rows = [*map(documents.decoder(alike[0].series.kind), answer)]
+            if len(alike) == 1:
+                found[alike[0]] = rows
+            elif len(rows) < query.limit:
+                found.update(documents.shared_out(alike, rows))
+            else:
+                found.update(self._first_of_each(alike))
+        return found
 
     def _limited(self) -> AbstractContextManager[None]:
         return within(self._seconds_max)
@@ -136,3 +139,16 @@ class Rows:
             asked: [*map(decode, answer["rows"])]
             for asked, answer in zip(alike, answers, strict=True)
         }
+
+
+def alike_of(ranges: Sequence[Range]) -> list[list[Range]]:
+    """Those together that differ in their groups only."""
+    alike: dict[tuple[object, ...], list[Range]] = {}
+    for asked in ranges:
+        alike.setdefault((asked.series._replace(group=""), asked.limit), []).append(asked)
+    return list(alike.values())
+
+
+def first_of(alike: Sequence[Range]) -> Query:
+    """What finds the first rows of each of them."""
+    return documents.series(alike[0]) if len(alike) == 1 else documents.probe(alike)

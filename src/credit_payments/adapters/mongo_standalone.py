@@ -19,7 +19,7 @@ from credit_payments.adapters.mongo_reading import Rows
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import Key, Record, key_of
 from credit_payments.errors import StorageUnavailable
-from credit_payments.ports.storage import WriteConflict
+from credit_payments.ports.storage import Loaded, WriteConflict
 
 LOCK = threading.Lock()
 """Held by whoever writes: all storages of the process, as two of them may have one database."""
@@ -78,6 +78,10 @@ class StandaloneTransaction(PlainRows):
         for rows in found.values():
             self._loaded.update((key_of(row), row) for row in rows)
         return found
+
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
+        """See the port."""
+        return Loaded(self.load(keys), self.first(ranges))
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         """See the port."""

@@ -40,7 +40,7 @@ from credit_payments.domain.migrations import check_current
 from credit_payments.domain.records import Key, Notification, Record, Wallet
 from credit_payments.errors import InvalidRequest, StorageUnavailable
 from credit_payments.migrating import migrate
-from credit_payments.ports.storage import Joined, Reader, Transaction, Watch, WriteConflict
+from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction, Watch, WriteConflict
 
 R = TypeVar("R", bound=Record)
 Ask: TypeAlias = Callable[[Sequence[Statement]], list[list[Row]]]
@@ -239,7 +239,9 @@ class _Rows:
         return [kind(*row) for row in rows]
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        return _first(self._ask, ranges, lock=False)
+        sets = _alike(ranges)
+        results = self._ask([_select_first(groups, lock=False) for groups in sets]) if sets else []
+        return _shared_out(sets, results)
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         self._scans += 1  # numbered anew for each snapshot, so that statements stay prepared
@@ -268,31 +270,36 @@ class _PostgresTransaction(_Rows):
         self.has_written = False
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+        return self.load_both(keys, ()).rows
+
+    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
+        return self.load_both((), ranges).series
+
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
         wanted = set(keys)
-        if not wanted:
-            return {}
-        by_kind = self._order.with_those_ahead(wanted)
+        by_kind = self._order.with_those_ahead(wanted) if wanted else {}
         self._send_all(self._order.before_load(by_kind))
-        results = self._ask([_select_many(kind, names) for kind, names in by_kind.items()])
         self._wallets.update(by_kind.get(Wallet, ()))
-        found: dict[Key, Record] = {}
-        for (kind, _), rows in zip(by_kind.items(), results, strict=True):
+        owned = _alike(asked for asked in ranges if self._owns(asked))
+        asked_for = [_select_many(kind, names) for kind, names in by_kind.items()]
+        asked_for += [_select_first(groups, lock=False) for groups in owned]
+        results = self._ask(asked_for) if asked_for else []
+        rows: dict[Key, Record] = {}
+        for (kind, _), found in zip(by_kind.items(), results, strict=False):
             name_of = attrgetter(kind.KEY)
-            for row in rows:
+            for row in found:
                 record = kind(*row)
                 key = kind, name_of(record)
                 if key in wanted:
-                    found[key] = record
-        return found
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        owned = [asked for asked in ranges if self._owns(asked)]
-        found = dict(_first(self._ask, owned, lock=False))
-        if len(owned) < len(ranges):
-            others = [asked for asked in ranges if not self._owns(asked)]
-            self._send_all(self._order.before_series(asked.series.kind for asked in others))
-            found.update(_first(self._ask, others, lock=True))
-        return found
+                    rows[key] = record
+        series = _shared_out(owned, results[len(by_kind) :])
+        others = _alike(asked for asked in ranges if not self._owns(asked))
+        if others:
+            kinds = [_kind_of(groups) for groups in others]
+            self._send_all(self._order.before_series(kinds))
+            results = self._ask([_select_first(groups, lock=True) for groups in others])
+            series.update(_shared_out(others, results))
+        return Loaded(rows, series)
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         for kind, rows in _by_kind(inserts):
@@ -325,14 +332,14 @@ class _JoinedTransaction(_PostgresTransaction):
         super().__init__(host, LockOrder())
         self._isolation = host.isolation
 
-    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
         wanted = list(keys)
         if self._isolation != "read committed" and any(kind.GUARDED for kind, _ in wanted):
             raise InvalidRequest(
                 f"connection is {self._isolation}: with payments, it has to be read committed",
                 param="connection",
             )
-        return super().load(wanted)
+        return super().load_both(wanted, ranges)
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         cursor = f"credit_payments_joined_{next(_joined_scans)}"  # open up to the host's end
@@ -344,23 +351,31 @@ class _JoinedTransaction(_PostgresTransaction):
         super()._send_all([one for one in locking if one.sql != statements.SET_LATER_LOCKS])
 
 
-def _first(ask: Ask, ranges: Sequence[Range], *, lock: bool) -> dict[Range, list[Record]]:
+def _alike(ranges: Iterable[Range]) -> list[dict[str, Range]]:
+    """Those together that differ in their groups only, in the fixed order of all locks."""
     alike: dict[tuple[Any, ...], dict[str, Range]] = {}
     for asked in ranges:
         groups = alike.setdefault((asked.series._replace(group=""), asked.limit), {})
         groups[asked.series.group] = asked
-    found: dict[Range, list[Record]] = {asked: [] for asked in ranges}
-    if not found:
-        return found
-    # In the fixed order of all locks.
     sets = [dict(sorted(groups.items())) for groups in alike.values()]
-    sets.sort(key=lambda groups: PLACES[next(iter(groups.values())).series.kind])
-    results = ask([_select_first(groups, lock=lock) for groups in sets])
+    return sorted(sets, key=lambda groups: PLACES[_kind_of(groups)])
+
+
+def _kind_of(groups: Mapping[str, Range]) -> type[Record]:
+    return next(iter(groups.values())).series.kind
+
+
+def _shared_out(
+    sets: Sequence[Mapping[str, Range]], results: Sequence[Sequence[Row]]
+) -> dict[Range, Sequence[Record]]:
+    """To each series its rows."""
+    found: dict[Range, Sequence[Record]] = {}
     for groups, rows in zip(sets, results, strict=True):
-        in_order = list(groups.values())
-        kind = in_order[0].series.kind
+        in_order: list[list[Record]] = [[] for _ in groups]
+        kind = _kind_of(groups)
         for place, *row in rows:
-            found[in_order[place - 1]].append(kind(*row))
+            in_order[place - 1].append(kind(*row))
+        found.update(zip(groups.values(), in_order, strict=True))
     return found
 
 

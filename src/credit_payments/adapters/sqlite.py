@@ -29,7 +29,7 @@ from credit_payments.domain.decision import Range
 from credit_payments.domain.migrations import check_current
 from credit_payments.domain.records import RECORDS, Key, Record, key_of
 from credit_payments.migrating import migrate
-from credit_payments.ports.storage import Joined, Reader, Transaction
+from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction
 
 R = TypeVar("R", bound=Record)
 
@@ -222,6 +222,9 @@ class _SqliteTransaction(_Rows):
             if asked.series.kind in _INDEXED:
                 self._loaded.update((key_of(row), row) for row in rows)
         return found
+
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
+        return Loaded(self.load(keys), self.first(ranges))
 
     def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
         by_kind: dict[type[Record], list[Record]] = {}

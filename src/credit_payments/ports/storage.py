@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import Key, Record
@@ -59,6 +59,13 @@ class Reader(Protocol):
         ...
 
 
+class Loaded(NamedTuple):
+    """What a loader has found."""
+
+    rows: Mapping[Key, Record]
+    series: Mapping[Range, Sequence[Record]]
+
+
 class Loader(Protocol):
     """Loading the rows that commands name."""
 
@@ -80,6 +87,10 @@ class Loader(Protocol):
         the row of the group's owner, loaded before, stands for it: who changes a user's lots
         changes the wallet, too.)
         """
+        ...
+
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
+        """As `load` and then `first`, in one round trip where the database can do so."""
         ...
 
 

@@ -9,7 +9,7 @@ import attrs
 
 from credit_payments.domain.decision import Command, NotLoaded, Range, View
 from credit_payments.domain.records import Key, Record
-from credit_payments.ports.storage import Loader
+from credit_payments.ports.storage import Loaded, Loader
 from credit_payments.posting.line import Ticket
 
 LOAD_PASSES_MAX = 12
@@ -39,10 +39,10 @@ def load(transaction: Loader, commands: Sequence[Command[Any]], now: str) -> Vie
     for _ in range(LOAD_PASSES_MAX):
         ranges = [ask for ask in asked if isinstance(ask, Range)]
         keys = [ask for ask in asked if not isinstance(ask, Range)]
-        found = transaction.load(keys) if keys else {}
+        found, series = _load(transaction, keys, ranges)
         for key in keys:
             view.put(key, found.get(key))
-        for asked_range, rows in transaction.first(ranges).items() if ranges else ():
+        for asked_range, rows in series.items():
             view.put_range(asked_range, rows)
         asked = {
             ask: None
@@ -53,6 +53,14 @@ def load(transaction: Loader, commands: Sequence[Command[Any]], now: str) -> Vie
         if not asked:
             break
     return view
+
+
+def _load(transaction: Loader, keys: Sequence[Key], ranges: Sequence[Range]) -> Loaded:
+    if keys and ranges:
+        return transaction.load_both(keys, ranges)
+    return Loaded(
+        transaction.load(keys) if keys else {}, transaction.first(ranges) if ranges else {}
+    )
 
 
 class Observer(Protocol):

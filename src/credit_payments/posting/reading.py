@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from credit_payments.domain.decision import Command, Range
 from credit_payments.domain.records import Key, Record
-from credit_payments.ports.storage import Reader
+from credit_payments.ports.storage import Loaded, Reader
 from credit_payments.posting import batch
 
 A = TypeVar("A")
@@ -31,3 +31,6 @@ class _Loading:
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         return self._reader.first(ranges)
+
+    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
+        return Loaded(self.load(keys), self.first(ranges))

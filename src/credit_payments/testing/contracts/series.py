@@ -9,6 +9,9 @@ import pytest
 from credit_payments.domain.decision import Range, Series
 from credit_payments.domain.records import (
     NEVER,
+    Entry,
+    Hold,
+    Key,
     Lot,
     Record,
     Wallet,
@@ -115,6 +118,25 @@ class SeriesContract:
         }
         found = first(storage, *expected)
         assert {asked: names_of(rows) for asked, rows in found.items()} == expected
+
+    def test_rows_and_series_are_loaded_together_as_they_are_apart(self, storage: Storage) -> None:
+        wallets = [a_row(Wallet, user) for user in ("ada", "bob", "eve")]
+        lots = [a_lot(number, user_id=("ada", "bob")[number % 2]) for number in range(40)]
+        put(storage, *wallets, *lots, a_hold("h1"))
+        keys: list[Key] = [(Wallet, user) for user in ("ada", "bob", "eve", "nobody")]
+        keys += [(Lot, "grant:7"), (Lot, "grant:none"), (Hold, "h1"), (Entry, "none")]
+        few = [Range(spending(user), 2) for user in ("ada", "bob", "eve")]
+        ranges = [*few, Range(spending("ada"), 64), Range(lapsing("ada"), 2)]
+        with storage.transaction() as transaction:
+            rows, series = transaction.load_both(keys, ranges)
+            assert rows == transaction.load(keys)
+            assert series == transaction.first(ranges)
+        assert set(rows) == {*keys[:3], keys[4], keys[6]}
+        assert [len(series[asked]) for asked in ranges] == [2, 2, 0, 20, 1]
+        with storage.transaction() as transaction:
+            assert transaction.load_both([], []) == ({}, {})
+            assert transaction.load_both(keys[:1], []) == ({keys[0]: wallets[0]}, {})
+            assert transaction.load_both([], few[2:]) == ({}, {few[2]: []})
 
     def test_a_series_of_nothing_is_empty(self, storage: Storage) -> None:
         asked = Range(spending("ada"), 8)
