@@ -139,10 +139,12 @@ def test_nothing_is_set_for_longer_than_a_transaction(postgres_database: str) ->
     with closing(connect(postgres_database)) as connection:
         pipeline = Pipeline(connection, prepare=True, answer_seconds_max=None)
         before = pipeline.read((), [changed])
-        pipeline.read((), [Statement(statements.SET_FOR_READING)])
+        pipeline.read((), [Statement(statements.SET_FOR_READING, ("public",))])
         for begin in (statements.BEGIN_WRITING, statements.BEGIN_SNAPSHOT):
             pipeline.send(Statement(begin))
-            (_, within) = pipeline.ask([Statement(statements.SET_FOR_WRITING), changed])
+            (_, within) = pipeline.ask(
+                [Statement(statements.SET_FOR_WRITING, ("public",)), changed]
+            )
             assert ("synchronous_commit", "on") in within
             pipeline.roll_back()
         assert pipeline.read((), [changed]) == before
@@ -155,7 +157,7 @@ def plan_of(
     """How a statement is run that was prepared while the tables were empty, and known to be."""
     with administrator(postgres_database) as owner, owner.transaction():
         owner.execute("ANALYZE")
-        owner.execute(statements.SET_FOR_WRITING.encode())
+        owner.execute(statements.SET_PLANS.encode())
 
         def plan_of(statement: str, values: Sequence[str]) -> str:
             given = ", ".join(f"'{value}'" for value in values)

@@ -655,3 +655,17 @@ def test_who_comes_too_late_to_lead_leaves_the_database_alone(
         pass  # the fault is still there: nobody has begun a transaction
     queue._lead(late)
     assert late.result() is True
+
+
+def test_who_closes_in_the_midst_of_his_own_batch_does_not_wait_for_himself(
+    queue: PostingQueue,
+) -> None:
+    """As the handler of a signal does."""
+
+    def close(view: View, now: str) -> Decision[bool]:
+        queue.close()
+        return Decision(answer=True)
+
+    assert queue.submit(Do(run=close)) is True
+    with pytest.raises(StorageUnavailable, match="closed"):
+        queue.submit(add("evt_1"))

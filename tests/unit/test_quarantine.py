@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ import credit_payments as cp
 from credit_payments.domain.quoting import KeepQuote, LinkIntent
 from credit_payments.domain.records import CREDITS_MAX, Dispute, Incident, Payment, Quote
 from credit_payments.domain.stripe_facts import PaymentIntentFacts
+from credit_payments.posting.line import Ticket
+from credit_payments.settlement import ReportPayment
 
 
 def quote(credits: int = 100) -> Quote:
@@ -189,3 +192,17 @@ def test_a_wallet_that_is_full_indeed_has_none(shop: Shop) -> None:
     shop.system.wallets.spend("ada", 100, key="s")
     assert shop.deliver("payment_intent.succeeded", intent(), "evt_1").outcome == "applied"
     assert shop.system.verify().ok
+
+
+def test_what_is_credited_beside_its_quote_is_no_open_incident(shop: Shop) -> None:
+    """Whoever else of the batch has loaded the quote must not hide what was filed before it."""
+    assert shop.deliver("payment_intent.succeeded", intent()).outcome == "quarantined"
+    promise(shop)
+    facts = msgspec.convert(intent(), PaymentIntentFacts)
+    tickets: list[Ticket[Any]] = [
+        Ticket(KeepQuote(quote=quote())),
+        Ticket(ReportPayment(facts=facts)),
+    ]
+    shop.system.queue._run(tickets, time.monotonic() + 60, patient=True)
+    assert shop.system.wallets.balance("ada").available == 100
+    assert incident(shop, "payment:pi_1").status == "resolved"

@@ -72,6 +72,7 @@ class PostgresStorage:
                 migrate(schema, SystemClock())
             check_current(schema.migrations, schema.applied())
             self._identity = schema.identity()
+            self._begin = _Begin(schema.path())
             unsafe = schema.unsafe_settings()
         finally:
             schema.close()
@@ -95,7 +96,7 @@ class PostgresStorage:
             order = LockOrder(ahead if patient else ())
             transaction = _PostgresTransaction(pipeline, order)
             try:
-                for statement in _BEGIN_WRITING if patient else _BEGIN_IMPATIENTLY:
+                for statement in self._begin.writing if patient else self._begin.impatiently:
                     pipeline.send(statement)
                 yield transaction
                 # What has only looked gives its locks back without waiting for the disk.
@@ -118,7 +119,7 @@ class PostgresStorage:
             rows = _Rows(_for_readers(pipeline.ask))
             try:
                 # Awaited, since the instant is that of the first query.
-                pipeline.ask(_BEGIN_SNAPSHOT)
+                pipeline.ask(self._begin.snapshot)
                 yield rows
             finally:
                 rows.end()
@@ -186,7 +187,7 @@ class PostgresStorage:
     @contextmanager
     def _reading(self) -> Iterator[_Rows]:
         with self._reader() as pipeline:
-            yield _Rows(_for_readers(lambda asked: pipeline.read(_BEGIN_READING, asked)))
+            yield _Rows(_for_readers(lambda asked: pipeline.read(self._begin.reading, asked)))
 
     @contextmanager
     def _reader(self) -> Iterator[Pipeline]:
@@ -247,7 +248,7 @@ class _Rows:
         self._scans += 1  # numbered anew for each snapshot, so that statements stay prepared
         cursor = f"credit_payments_{kind.TABLE}_{self._scans}"
         declare = Statement(statements.declare_scan(kind, tuple(order), cursor))
-        self._ask([_SET_FOR_SCANNING, declare, _SET_FOR_READING])
+        self._ask([_SET_FOR_SCANNING, declare, _SET_PLANS])
         yield from self._fetch_all(kind, cursor)
 
     def _fetch_all(self, kind: type[R], cursor: str) -> Iterator[R]:
@@ -334,7 +335,7 @@ class _JoinedTransaction(_PostgresTransaction):
 
     def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
         wanted = list(keys)
-        if self._isolation != "read committed" and any(kind.GUARDED for kind, _ in wanted):
+        if self._isolation not in _READ_COMMITTED and any(kind.GUARDED for kind, _ in wanted):
             raise InvalidRequest(
                 f"connection is {self._isolation}: with payments, it has to be read committed",
                 param="connection",
@@ -420,10 +421,20 @@ def _refuse(_statements: object) -> NoReturn:
     raise StorageUnavailable("This transaction, or snapshot, has ended.")
 
 
+class _Begin:
+    """How transactions begin, on the path where our tables are."""
+
+    def __init__(self, path: str) -> None:
+        def begin(how: str, settings: str) -> tuple[Statement, ...]:
+            return Statement(how), Statement(settings, (path,))
+
+        self.reading = begin(statements.BEGIN_READING, statements.SET_FOR_READING)
+        self.snapshot = begin(statements.BEGIN_SNAPSHOT, statements.SET_FOR_SNAPSHOT)
+        self.writing = begin(statements.BEGIN_WRITING, statements.SET_FOR_WRITING)
+        self.impatiently = (*self.writing, Statement(statements.SET_IMPATIENT_LOCKS))
+
+
 _joined_scans = count()
-_SET_FOR_READING = Statement(statements.SET_FOR_READING)
+_READ_COMMITTED = ("read committed", "read uncommitted")  # the same in PostgreSQL
 _SET_FOR_SCANNING = Statement(statements.SET_FOR_SCANNING)
-_BEGIN_READING = (Statement(statements.BEGIN_READING), _SET_FOR_READING)
-_BEGIN_SNAPSHOT = (Statement(statements.BEGIN_SNAPSHOT), _SET_FOR_READING)
-_BEGIN_WRITING = (Statement(statements.BEGIN_WRITING), Statement(statements.SET_FOR_WRITING))
-_BEGIN_IMPATIENTLY = (*_BEGIN_WRITING, Statement(statements.SET_IMPATIENT_LOCKS))
+_SET_PLANS = Statement(statements.SET_PLANS)

@@ -99,12 +99,14 @@ class Connections:
     def _taken(self, kept: _Kept, seconds: float | None) -> Iterator[Pipeline]:
         if not kept.places.acquire(timeout=WAIT_SECONDS_MAX):
             raise StorageUnavailable("All connections to PostgreSQL are in use for too long.")
+        pipeline = None
         try:
-            pipeline = self._idle(kept) or self._open(kept, seconds)
             try:
+                pipeline = self._idle(kept) or self._open(kept, seconds)
                 yield pipeline
             finally:
-                self._put_back(kept, pipeline)
+                if pipeline is not None:
+                    self._put_back(kept, pipeline)
         finally:
             if not kept.inherited:
                 kept.places.release()
@@ -175,7 +177,8 @@ class _Kept:
         self.places = threading.BoundedSemaphore(places)
         self.inherited = False
         self.idle: list[Pipeline] = []
-        self.used: set[Pipeline] = set()
+        # Weakly: one that an exception out of nowhere (a signal's) has lost is nobody's.
+        self.used: weakref.WeakSet[Pipeline] = weakref.WeakSet()
 
 
 def _is_old(pipeline: Pipeline) -> bool:

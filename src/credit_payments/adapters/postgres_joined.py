@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 from credit_payments.adapters import postgres_statements as statements
 from credit_payments.adapters.postgres_errors import translated
 from credit_payments.adapters.postgres_pipeline import Row, Statement
+from credit_payments.domain.records import RECORDS
 from credit_payments.errors import CreditPaymentsError, InvalidRequest, StorageUnavailable
 
 
@@ -23,7 +24,7 @@ class Identity(NamedTuple):
     """
 
     database: str
-    table: str | None
+    tables: str
     created_at: str
 
 
@@ -33,20 +34,21 @@ class HostSession:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         (((self.isolation,),),) = self.ask([_ISOLATION])
-        self._sync()
+        self.sync()
 
     def send(self, statement: Statement) -> None:
         """Run it, and wait for that also in a pipeline of the host's, so that errors come now."""
         with translated():
             self._execute(statement)
-        self._sync()
+        self.sync()
 
     def ask(self, asked: Sequence[Statement]) -> list[list[Row]]:
         """Run them; the rows of each."""
         with translated():
             return [self._execute(statement).fetchall() for statement in asked]
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """In a pipeline of the host's, have all that was sent answered."""
         if self._connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
             with translated(), self._connection.pipeline() as pipeline:
                 pipeline.sync()
@@ -71,6 +73,8 @@ def within_host(connection: object, identity: Identity) -> Iterator[HostSession]
         host.ask([_DURABLE])
         yield host
     except BaseException:
+        with suppress(CreditPaymentsError):
+            host.sync()  # in a pipeline whatever follows an error is skipped up to here
         with suppress(StorageUnavailable):  # what the block has raised says more
             host.send(_UNDO)
             host.send(_RELEASE)
@@ -85,6 +89,9 @@ def _session(connection: object) -> HostSession:
         raise InvalidRequest("connection is closed", param="connection")
     if connection.pgconn.transaction_status == pq.TransactionStatus.INERROR:
         raise InvalidRequest("connection is in a transaction that failed", param="connection")
+    if connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
+        with connection.pipeline() as pipeline:
+            pipeline.sync()  # what the host has sent before fails as its own
     host = HostSession(connection)  # its first statement begins psycopg's own transaction
     if connection.pgconn.transaction_status != pq.TransactionStatus.INTRANS:
         raise InvalidRequest(
@@ -99,8 +106,8 @@ def _check(host: HostSession, identity: Identity) -> None:
         "connection is to another database, or finds other tables by its search_path",
         param="connection",
     )
-    (((database, table),),) = host.ask([_TABLE])
-    if (database, table) != identity[:2]:
+    (((database, tables),),) = host.ask([_TABLE])
+    if (database, tables) != identity[:2]:
         raise another
     try:
         (rows,) = host.ask([_CREATED])
@@ -116,7 +123,8 @@ def identity_statements() -> list[str]:
 
 
 _ISOLATION = Statement("SHOW transaction_isolation")
-_TABLE = Statement("SELECT current_database()::text, to_regclass('wallets')::oid::text")
+_OIDS = ", ".join(f"to_regclass('{kind.TABLE}')::oid" for kind in RECORDS)
+_TABLE = Statement(f"SELECT current_database()::text, concat_ws(' ', {_OIDS})")
 _CREATED = Statement("SELECT applied_at FROM credit_payments_migrations WHERE version = 1")
 _DURABLE = Statement(f"SELECT {statements.DURABLE}")
 _SAVEPOINT = Statement("SAVEPOINT credit_payments")

@@ -8,6 +8,7 @@ them, which under load is what all threads wait for.
 
 from __future__ import annotations
 
+import hashlib
 import select
 import sys
 import time
@@ -29,6 +30,11 @@ Row: TypeAlias = tuple[Any, ...]
 _DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.PIPELINE_SYNC)
 _BINARY = pq.Format.BINARY
 _ROWS, _SYNC = "rows", "sync"
+READ_SECONDS_MAX = 20.0
+"""Of a read that is no scan: longer than any such statement may take."""
+_INCURABLE = {b"26000", b"42P05", b"0A000", b"25006"}
+"""A prepared statement that is missing, there twice, or older than its table; a server that only
+reads since a fail-over."""
 
 
 class Statement(NamedTuple):
@@ -67,7 +73,6 @@ class Pipeline:
         self._prepare = prepare
         self._answer_seconds_max = answer_seconds_max
         self._names: dict[str, bytes] = {}
-        self._names_given = 0
         # Of what answers are to come: of rows, of syncs, or of the preparation of a statement.
         self._awaited: deque[str] = deque()
         # False while libpq is spoken to: an exception out of nowhere (a signal's) leaves it so.
@@ -98,7 +103,8 @@ class Pipeline:
         for statement in (*begin, *statements, _COMMIT):
             self.send(statement)
         self._send_sync()
-        return [self._rows(result) for result in self._answers()[len(begin) : -1]]
+        results = self._answers(READ_SECONDS_MAX)
+        return [self._rows(result) for result in results[len(begin) : -1]]
 
     def commit(self) -> None:
         """Make durable what was written."""
@@ -151,8 +157,10 @@ class Pipeline:
         """The name of a statement that is prepared, or will be when it is its turn."""
         name = self._names.get(sql)
         if name is None:
-            self._names_given += 1
-            name = b"credit_payments_%d" % self._names_given
+            # The same SQL has the same name in all sessions: if a pooler gives us another one, the
+            # worst is that it does not know the name.
+            digest = hashlib.blake2b(sql.encode(), digest_size=12).hexdigest()
+            name = f"credit_payments_{digest}".encode()
             self._tell(partial(self._libpq.send_prepare, name, sql.encode()), sql)
             self._names[sql] = name
         return name
@@ -170,22 +178,24 @@ class Pipeline:
         self._awaited.append(awaited)
         self._in_step = True
 
-    def _answers(self) -> list[pq.abc.PGresult]:
+    def _answers(self, seconds_max: float | None = None) -> list[pq.abc.PGresult]:
         """Those of all statements that were sent.
 
         Raises:
             Exception: what the first one that failed is to the port.
         """
-        results = self._collect()
+        results = self._collect(seconds_max)
         for result in results:
             if result.status not in _DONE:
+                if result.error_field(pq.DiagnosticField.SQLSTATE) in _INCURABLE:
+                    self._in_step = False  # another connection may do better
                 raise of_result(result)
         return results
 
-    def _collect(self) -> list[pq.abc.PGresult]:
+    def _collect(self, seconds_max: float | None = None) -> list[pq.abc.PGresult]:
         self._check_usable()
         self._in_step = False
-        deadline = _deadline(self._answer_seconds_max)
+        deadline = _deadline(seconds_max or self._answer_seconds_max)
         results = []
         try:
             self._flush(deadline)

@@ -26,11 +26,18 @@ _MIGRATIONS_TABLE = (
     'name text COLLATE "C" NOT NULL, checksum text COLLATE "C" NOT NULL, '
     'applied_at text COLLATE "C" NOT NULL)'
 )
-# Not by `to_regclass`, which may answer from what this session has remembered since before it
-# waited for another one that made the table.
-_FIND_MIGRATIONS = (
-    "SELECT count(*) FROM pg_class WHERE relname = 'credit_payments_migrations' "
-    "AND relnamespace = current_schema()::regnamespace"
+# Wherever on the path it is: a schema that was put before it later must not hide it. And not by
+# `to_regclass`, which may answer from what this session has remembered since before it waited for
+# another one that made the table.
+_FIND_SCHEMA = (
+    "SELECT nspname FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace "
+    "WHERE relname = 'credit_payments_migrations' AND nspname = ANY(current_schemas(false)) "
+    "ORDER BY array_position(current_schemas(false), nspname) LIMIT 1"
+)
+# Temporary tables come last, or one of our names would stand before ours.
+_PIN = "SELECT set_config('search_path', quote_ident(%s) || ', pg_temp', false)"
+_TIMEOUTS = (
+    "SELECT set_config('lock_timeout', '10s', false), set_config('statement_timeout', '10s', false)"
 )
 _SAFE = ("fsync", "full_page_writes")
 _TAKEN = (errors.DuplicateTable, errors.DuplicateObject, errors.UndefinedColumn)
@@ -58,9 +65,13 @@ class PostgresSchema:
     def __init__(self, url: str) -> None:
         conninfo, _ = split_url(url)
         self._connection = connect(conninfo)
-        self._connection.read_only = False  # whatever the role's default is
+        # Whatever the role's defaults: under a stricter level the steps that another session has
+        # taken meanwhile would not be seen.
+        self._connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        self._connection.read_only = False
         try:
             with _translated():
+                self._rows(_TIMEOUTS)
                 self._check_database()
         except BaseException:
             self.close()
@@ -69,8 +80,10 @@ class PostgresSchema:
     def applied(self) -> list[Applied]:
         """See the port."""
         with _translated():
-            if not self._one(_FIND_MIGRATIONS):
+            found = self._rows(_FIND_SCHEMA)
+            if not found:
                 return []
+            self._rows(_PIN, found[0][0])
             rows = self._rows(
                 "SELECT version, name, checksum, applied_at FROM credit_payments_migrations "
                 "ORDER BY version"
@@ -96,6 +109,11 @@ class PostgresSchema:
                 "VALUES (%s, %s, %s, %s)",
                 (migration.version, migration.name, migration.checksum, at),
             )
+
+    def path(self) -> str:
+        """The search path on which our tables, and no others, are found."""
+        with _translated():
+            return str(self._one("SELECT current_setting('search_path')"))
 
     def identity(self) -> Identity:
         """By what a connection of the host's is known to be to this database."""

@@ -18,6 +18,8 @@ from credit_payments.domain.records import NEVER, Record
 LOCK_SECONDS_MAX = 0.25
 """Others hold a row for some milliseconds, until their commit is on the disk. Who holds it for
 longer is waited for outside of the queue, which everybody else wants to pass."""
+READ_LOCK_SECONDS_MAX = 5.0
+"""Readers wait for tables only that are locked whole."""
 LATER_LOCK_SECONDS_MAX = 0.02
 """Of locks that are taken out of the one order: who waits there may be waiting for himself."""
 STATEMENT_SECONDS_MAX = 10.0
@@ -62,9 +64,16 @@ _TIMEOUTS = {
     "statement_timeout": _milliseconds(STATEMENT_SECONDS_MAX),
     "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS_MAX),
 }
+_SCAN_TIMEOUTS = {"lock_timeout": _milliseconds(READ_LOCK_SECONDS_MAX)}
+_READ_TIMEOUTS = _SCAN_TIMEOUTS | {"statement_timeout": _milliseconds(STATEMENT_SECONDS_MAX)}
 
-SET_FOR_WRITING = f"SELECT {', '.join([DURABLE, *_settings(_TIMEOUTS | _PLANS)])}"
-SET_FOR_READING = f"SELECT {', '.join(_settings(_PLANS))}"
+_ON_OUR_PATH = "set_config('search_path', $1::text, true)"
+"""For whoever put a schema before ours meanwhile: another table of the same name is not ours."""
+
+SET_FOR_WRITING = f"SELECT {', '.join([_ON_OUR_PATH, DURABLE, *_settings(_TIMEOUTS | _PLANS)])}"
+SET_FOR_READING = f"SELECT {', '.join([_ON_OUR_PATH, *_settings(_READ_TIMEOUTS | _PLANS)])}"
+SET_FOR_SNAPSHOT = f"SELECT {', '.join([_ON_OUR_PATH, *_settings(_SCAN_TIMEOUTS | _PLANS)])}"
+SET_PLANS = f"SELECT {', '.join(_settings(_PLANS))}"
 _SCAN = {"enable_seqscan": "on", "cursor_tuple_fraction": "1"}
 SET_FOR_SCANNING = f"SELECT {', '.join(_settings(_SCAN))}"
 IMPATIENT_LOCK_SECONDS_MAX = 0.01
@@ -192,9 +201,11 @@ def notify(kind: type[Record]) -> str:
     """Tell whoever listens that there are new rows.
 
     Commits of such transactions wait for one another: the server keeps notifications in the order
-    of commits (https://www.postgresql.org/docs/current/sql-notify.html).
+    of commits (https://www.postgresql.org/docs/current/sql-notify.html). That wait is no wait for
+    somebody who holds a row.
     """
-    return f"SELECT pg_notify('{CHANNEL}', '{kind.TABLE}')"
+    patience = _settings({"lock_timeout": _milliseconds(READ_LOCK_SECONDS_MAX)})[0]
+    return f"SELECT {patience}, pg_notify('{CHANNEL}', '{kind.TABLE}')"
 
 
 def _given(kind: type[Record], names: Sequence[str]) -> list[str]:

@@ -101,6 +101,7 @@ class Line:
         self._leader: Ticket[Any] | None = None
         self._led_since = 0.0
         self._running = False
+        self._led_by = 0
 
     def enter(self, ticket: Ticket[Any]) -> bool:
         """Take a place; True when nobody leads, and this thread is to.
@@ -146,6 +147,7 @@ class Line:
             if self._leader is not own:  # it was so slow to begin that another took over
                 return
             self._running = True
+            self._led_by = threading.get_ident()
             for _ in range(min(len(self._waiting), self._batch_max)):
                 if batch and (batch[0].apart or self._waiting[0].apart):
                     return
@@ -195,6 +197,8 @@ class Line:
             while self._leader is not None and time.monotonic() < deadline:
                 if self._is_stalled() and not self._waiting:
                     return
+                if self._running and self._led_by == threading.get_ident():
+                    return  # a signal's handler closes in the midst of its own thread's batch
                 self._idle.wait(timeout=STALL_SECONDS_MAX)
 
     def _is_stalled(self) -> bool:

@@ -57,6 +57,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def keys_after(self, view: View) -> Iterator[Ask]:
         """The quote of an intent that is not known yet, its wallet, what was filed about it."""
         known = view.get(Payment, self.facts.id)
+        is_new = known is None
         quote_id = self.facts.metadata.get("quote_id")
         if known is None and quote_id:
             yield Quote, quote_id
@@ -64,7 +65,8 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             known = self._payment_from_quote(view, "")
         if known is not None:
             yield from needs_of(view, known)
-        if known is None or known.quarantined or self._may_be_filed(view, known):
+        # Of a new one it may be filed already, whoever else of the batch has loaded its quote.
+        if is_new or known is None or known.quarantined or self._may_be_filed(view, known):
             yield Incident, self._incident_id()
 
     def decide(self, view: View, now: str) -> Decision[Settlement]:
