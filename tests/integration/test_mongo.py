@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -132,6 +133,21 @@ def test_a_reader_sees_what_this_process_has_written_whoever_is_primary(
     assert concern["afterClusterTime"] is not None
 
 
+def test_a_snapshot_is_not_older_than_what_this_process_has_written(
+    listened: tuple[Storage, Listener],
+) -> None:
+    """A new primary may be asked before it knows that a majority has what it has."""
+    storage, listener = listened
+    put(storage, Wallet("ada"))
+    listener.commands.clear()
+    with storage.snapshot() as reader:
+        assert reader.get(Wallet, "ada") == Wallet("ada")
+    waits, reads = (command["readConcern"] for command in listener.commands)
+    assert waits["level"] == "majority"
+    assert waits["afterClusterTime"] is not None
+    assert reads["level"] == "snapshot"
+
+
 def test_every_command_is_told_how_long_it_may_take(listened: tuple[Storage, Listener]) -> None:
     storage, listener = listened
     put(storage, Wallet("ada"), a_lot(1))
@@ -234,6 +250,17 @@ def test_a_row_that_the_database_refuses_is_told_without_its_values(storage: Mon
     assert caught.value.error_code == "row_refused"
     assert "ada" not in str(caught.value)
     assert storage.get(Wallet, "ada@example.com") is None
+
+
+@pytest.mark.parametrize("row", [Wallet("ada\ud800"), Wallet("ada", available=2**63)])
+def test_a_row_that_bson_cannot_hold_is_told_without_its_values(
+    storage: MongoStorage, row: Wallet
+) -> None:
+    with pytest.raises(CreditPaymentsError) as caught:
+        put(storage, row)
+    assert caught.value.error_code == "row_refused"
+    assert "ada" not in str(caught.value)
+    assert storage.get(Wallet, "ada") is None
 
 
 def test_a_conflict_tells_no_values(storage: MongoStorage) -> None:
@@ -594,6 +621,47 @@ def test_another_writer_is_told_to_the_host_who_runs_its_transaction_again(
     assert [job["n"] for job in client.get_default_database().jobs.find()] == [2]
 
 
+def _write_a_half(storage: MongoStorage, session: Any) -> None:
+    with pytest.raises(ZeroDivisionError), storage.joined(session) as joined:  # noqa: PT012
+        joined.write([a_row(Event, "evt_1")], [])
+        raise ZeroDivisionError
+
+
+def test_a_half_that_was_written_cannot_be_committed(
+    client: MongoClient[Document], storage: MongoStorage
+) -> None:
+    jobs = client.get_default_database().jobs
+    with client.start_session() as session:
+        session.start_transaction()
+        jobs.insert_one({"_id": "job"}, session=session)
+        _write_a_half(storage, session)
+        with pytest.raises(OperationFailure) as caught:
+            session.commit_transaction()
+        assert caught.value.has_error_label("TransientTransactionError")
+        session.start_transaction()
+        _write_a_half(storage, session)
+        session.abort_transaction()
+        with pytest.raises(ZeroDivisionError), session.start_transaction():  # noqa: PT012
+            _write_a_half(storage, session)
+            raise ZeroDivisionError
+        with session.start_transaction():
+            jobs.insert_one({"_id": "later"}, session=session)
+    assert storage.get(Event, "evt_1") is None
+    assert [job["_id"] for job in jobs.find()] == ["later"]
+
+
+def test_who_has_only_read_leaves_the_hosts_transaction_as_it_was(
+    client: MongoClient[Document], storage: MongoStorage
+) -> None:
+    jobs = client.get_default_database().jobs
+    with client.start_session() as session, session.start_transaction():
+        jobs.insert_one({"_id": "job"}, session=session)
+        with pytest.raises(ZeroDivisionError), storage.joined(session) as joined:  # noqa: PT012
+            joined.load([(Wallet, "ada")])
+            raise ZeroDivisionError
+    assert jobs.count_documents({}) == 1
+
+
 def test_what_is_no_session_with_a_transaction_is_refused(
     client: MongoClient[Document], storage: MongoStorage
 ) -> None:
@@ -604,7 +672,13 @@ def test_what_is_no_session_with_a_transaction_is_refused(
             assert caught.value.param == "connection"
 
 
-@pytest.mark.parametrize("concern", [WriteConcern(1), WriteConcern(1, j=True)])
+@pytest.mark.parametrize(
+    "concern",
+    [
+        *(WriteConcern(1), WriteConcern(1, j=True), WriteConcern(2), WriteConcern("tag")),
+        *(WriteConcern("majority", j=False), WriteConcern(j=False)),
+    ],
+)
 def test_a_transaction_whose_commit_could_be_lost_is_refused(
     client: MongoClient[Document], storage: MongoStorage, concern: WriteConcern
 ) -> None:
@@ -613,7 +687,7 @@ def test_a_transaction_whose_commit_could_be_lost_is_refused(
         with pytest.raises(InvalidRequest, match="majority"), storage.joined(session):
             pass
         session.abort_transaction()
-        for good in (WriteConcern("majority"), None):
+        for good in (WriteConcern("majority"), WriteConcern("majority", j=True), None):
             session.start_transaction(ReadConcern("snapshot"), good)
             with storage.joined(session) as joined:
                 assert joined.get(Wallet, "ada") is None
@@ -629,6 +703,77 @@ def test_a_session_of_another_server_is_refused(
             session.start_transaction()
             with pytest.raises(InvalidRequest, match="another"), storage.joined(session):
                 pass
+
+
+# -- interruptions ------------------------------------------------------------------------------
+
+
+def _stuck(client: MongoClient[Any]) -> Any:
+    """The lock of its connections, held as by one who was interrupted after taking it."""
+    (server,) = client._topology._servers.values()
+    lock = server.pool.lock
+    lock.acquire()
+    threading.Timer(5, lock.release).start()
+    return lock
+
+
+def test_who_is_interrupted_leaves_no_lock_and_no_transaction_behind(
+    storage: MongoStorage, mongo_database: str
+) -> None:
+    put(storage, Wallet("ada"))
+    client = storage._connections.client
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), storage.transaction() as transaction:  # noqa: PT012
+        transaction.load([(Wallet, "ada")])
+        transaction.write([], [Wallet("ada", available=1)])
+        lock = _stuck(client)
+        raise KeyboardInterrupt
+    other = MongoStorage(mongo_database)
+    for one in (other, storage):  # the row is free at once
+        with one.transaction() as transaction:
+            assert transaction.load([(Wallet, "ada")])[Wallet, "ada"] == Wallet("ada")
+            transaction.write([], [Wallet("ada")])
+    assert time.monotonic() - start < 4
+    other.close()
+    with lock:  # not before it is free
+        pass
+    client.close()
+
+
+@pytest.mark.parametrize("reads", ["get", "snapshot"])
+def test_a_reader_that_is_interrupted_leaves_no_lock_behind(
+    storage: MongoStorage, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    client = storage._connections.client
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def read() -> None:
+        if reads == "get":
+            storage.get(Wallet, "ada")
+            return
+        with storage.snapshot() as reader:
+            reader.get(Wallet, "ada")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        patch.setattr(documents, "by_key", interrupt)
+        read()
+    assert storage._connections.client is not client
+    read()
+    client.close()
+
+
+def test_a_client_that_was_handed_in_is_kept_through_an_interruption(
+    client: MongoClient[Document], mongo_database: str
+) -> None:
+    storage = MongoStorage(mongo_database, client=client)
+    put(storage, Wallet("ada"))
+    with pytest.raises(KeyboardInterrupt), storage.transaction() as transaction:  # noqa: PT012
+        transaction.load([(Wallet, "ada")])
+        raise KeyboardInterrupt
+    assert storage._connections.client is client
+    storage.close()
 
 
 # -- watching -----------------------------------------------------------------------------------
@@ -713,6 +858,33 @@ def test_a_step_that_was_cut_short_is_taken_again(
     assert _schema_of(client) == complete
 
 
+def test_a_step_that_was_taken_does_not_undo_later_ones(
+    client: MongoClient[Document], mongo_database: str
+) -> None:
+    MongoStorage(mongo_database).close()
+    complete = _schema_of(client)
+    schema = MongoSchema(mongo_database)
+    schema.apply(schema.migrations[0], "later")
+    assert _schema_of(client) == complete
+    schema.close()
+
+
+def test_who_stood_still_for_longer_than_the_lease_migrates_no_further(
+    client: MongoClient[Document], mongo_database: str
+) -> None:
+    schema = MongoSchema(mongo_database)
+    database = client.get_default_database()
+    lost = pytest.raises(StorageUnavailable, match="stood still")
+    with lost, schema.locked():
+        database.credit_payments_lock.update_one({}, {"$set": {"token": "another"}})
+        schema.apply(schema.migrations[0], "now")
+    assert database.list_collection_names() == ["credit_payments_lock"]
+    with schema.locked():
+        schema.apply(schema.migrations[0], "now")
+    assert len(schema.applied()) == 1
+    schema.close()
+
+
 def test_several_may_start_at_once_on_a_database_that_does_not_exist_yet(mongo_url: str) -> None:
     for _ in range(3):
         url = with_database(mongo_url, fresh_name())
@@ -774,6 +946,13 @@ def test_validators_can_be_changed_by_a_later_step(
     database.command({"collMod": "wallets", "validator": {"$jsonSchema": {"required": ["new"]}}})
     with pytest.raises(CreditPaymentsError):
         put(storage, Wallet("ada"))
+
+
+def test_a_direct_connection_will_do_where_there_is_nobody_else(mongo_database: str) -> None:
+    url = f"{mongo_database.partition('?')[0]}?directConnection=true"
+    storage = MongoStorage(url)
+    assert not storage.is_development
+    storage.close()
 
 
 def test_a_server_that_is_too_old_is_refused(

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 from tests.support.servers import mongod
 from tests.support.servers.fixtures import skipping_where_missing
 from tests.support.servers.mongod import ReplicaSet, StandaloneMongod
@@ -26,7 +27,7 @@ from credit_payments.adapters.mongo_schema import MongoSchema
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.records import Entry, Event, Notification, Wallet
 from credit_payments.domain.spending import Grant
-from credit_payments.errors import ConfigurationError, StorageUnavailable
+from credit_payments.errors import ConfigurationError, InvalidRequest, StorageUnavailable
 from credit_payments.migrating import migrate
 from credit_payments.ports.storage import Storage, WriteConflict
 from credit_payments.posting import PostingQueue
@@ -300,7 +301,13 @@ def test_a_read_that_lasts_longer_than_the_past_is_kept_says_so(alone: ReplicaSe
 
 
 class Proxy:
-    """Stands between client and server, and loses the replies to commits when told so."""
+    """Stands between client and server, and loses the replies to commits when told so.
+
+    Attributes:
+        losing: of how many more commits the connection breaks before their reply.
+        swallowing: part of a message whose reply never comes, once.
+        withholding: part of a message that never arrives, once.
+    """
 
     def __init__(self, port: int) -> None:
         self._server_port = port
@@ -308,6 +315,7 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
         self.losing = 0
         self.lost = 0
+        self.swallowing = self.withholding = b""
         self._sockets: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -334,8 +342,14 @@ class Proxy:
     def _serve(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while message := _message(client):
+                if self.withholding and self.withholding in message:
+                    self.withholding = b""
+                    continue
                 server.sendall(message)
-                reply = _message(server)
+                reply = self._as_ours(_message(server))
+                if self.swallowing and self.swallowing in message:
+                    self.swallowing = b""
+                    continue
                 if self.losing and b"commitTransaction" in message:
                     self.losing -= 1
                     self.lost += 1
@@ -344,6 +358,12 @@ class Proxy:
         for one in (client, server):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def _as_ours(self, reply: bytes) -> bytes:
+        """The client finds the members by what they say; ports have five digits here."""
+        theirs, ours = (b"127.0.0.1:%d\0" % port for port in (self._server_port, self.port))
+        assert len(theirs) == len(ours)
+        return reply.replace(theirs, ours)
 
 
 def _message(source: socket.socket) -> bytes:
@@ -370,7 +390,7 @@ def proxied(mongo_database: str) -> Iterator[tuple[Proxy, MongoStorage]]:
     name = mongo_database.partition("?")[0].rpartition("/")[2]
     # Heartbeats wait for news, and would hold up the one reply after the other: hence polling.
     storage = MongoStorage(
-        f"mongodb://127.0.0.1:{proxy.port}/{name}?directConnection=true&serverMonitoringMode=poll"
+        f"mongodb://127.0.0.1:{proxy.port}/{name}?replicaSet=rs0&serverMonitoringMode=poll"
     )
     yield proxy, storage
     storage.close()
@@ -427,6 +447,68 @@ def test_many_callers_lose_and_double_nothing_with_the_replies(
         together(*(lambda name=name: post(name) for name in "abcd"))
     assert proxy.lost
     check(storage, 40)
+
+
+def test_a_transaction_whose_time_is_up_still_holds_up_nobody(
+    proxied: tuple[Proxy, MongoStorage], mongo_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, storage = proxied
+    put(storage, Wallet("ada"))
+    monkeypatch.setattr("credit_payments.adapters.mongo_connections.OPERATION_SECONDS_MAX", 0.5)
+    with pytest.raises(StorageUnavailable), storage.transaction() as transaction:  # noqa: PT012
+        transaction.load([(Wallet, "ada")])
+        proxy.swallowing = b"\x02update\0"
+        transaction.write([], [Wallet("ada", available=1)])
+    other = MongoStorage(mongo_database)
+    with other.transaction() as transaction:
+        assert transaction.load([(Wallet, "ada")]) == {(Wallet, "ada"): Wallet("ada")}
+        transaction.write([], [Wallet("ada", available=2)])
+    other.close()
+
+
+def test_a_lost_request_to_commit_is_sent_again_though_the_time_is_up(
+    proxied: tuple[Proxy, MongoStorage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, storage = proxied
+    put(storage, Wallet("ada"))
+    monkeypatch.setattr("credit_payments.adapters.mongo_connections.OPERATION_SECONDS_MAX", 0.5)
+    proxy.withholding = b"commitTransaction"
+    put(storage, Wallet("bob"))
+    assert proxy.withholding == b""
+    assert storage.get(Wallet, "bob") == Wallet("bob")
+
+
+def test_a_host_cannot_commit_what_lost_a_reply(proxied: tuple[Proxy, MongoStorage]) -> None:
+    proxy, storage = proxied
+    client = storage._connections.client
+    with client.start_session() as session:
+        session.start_transaction()
+        with pytest.raises(StorageUnavailable), storage.joined(session) as joined:  # noqa: PT012
+            joined._ends_at = time.monotonic() + 0.5  # type: ignore[attr-defined]
+            proxy.swallowing = b"\x02insert\0"
+            joined.write([Wallet("ada")], [])
+        with pytest.raises(OperationFailure):
+            session.commit_transaction()
+    assert storage.get(Wallet, "ada") is None
+
+
+def test_a_session_of_another_replica_set_is_refused(
+    mongo_database: str, alone: ReplicaSet
+) -> None:
+    storage = MongoStorage(mongo_database)
+    name = mongo_database.partition("?")[0].rpartition("/")[2]
+    url = with_database(alone.url, name)
+    for _ in range(2):  # without a schema there, and with one
+        with (
+            MongoClient[dict[str, Any]](url, connect=False) as client,
+            client.start_session() as session,
+            session.start_transaction(),
+            pytest.raises(InvalidRequest, match="another database"),
+            storage.joined(session),
+        ):
+            pass
+        MongoStorage(url).close()
+    storage.close()
 
 
 # -- users ----------------------------------------------------------------------------------------
@@ -496,3 +578,10 @@ def test_a_server_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPat
     with pytest.raises(StorageUnavailable):
         MongoStorage(f"mongodb://127.0.0.1:{port}/credits")
     assert Connections(f"mongodb://127.0.0.1:{port}/credits").name == "credits"
+
+
+def test_a_direct_connection_to_one_of_several_is_refused(three_nodes: ReplicaSet) -> None:
+    front = three_nodes.url.partition("?")[0].partition(",")[0]
+    with pytest.raises(ConfigurationError, match="leave out directConnection") as caught:
+        MongoStorage(f"{front.rstrip('/')}/shop?directConnection=true")
+    assert caught.value.param == "database"

@@ -119,15 +119,7 @@ def _open_mongo(url: str, opening: Opening) -> Storage:
         from credit_payments.adapters.mongo import MongoStorage  # noqa: PLC0415
     except ModuleNotFoundError as error:
         _needs_extra(error, "pymongo", "mongo")
-    storage = MongoStorage(url, create=opening.create)
-    if storage.is_development and opening.livemode:
-        storage.close()
-        raise ConfigurationError(
-            "This MongoDB server is no replica set and has no transactions: it will do for "
-            "development, not for a live key.",
-            param="database",
-        )
-    return storage
+    return MongoStorage(url, create=opening.create, development=not opening.livemode)
 
 
 def _mongo_schema(url: str) -> Schema:

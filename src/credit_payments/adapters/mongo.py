@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar
 
+import pymongo
 from pymongo import MongoClient, ReadPreference
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import DocumentTooLarge, PyMongoError
+from pymongo.errors import ConnectionFailure, DocumentTooLarge, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from credit_payments.adapters import mongo_documents as documents
@@ -29,24 +30,29 @@ from credit_payments.adapters.mongo_connections import (
 from credit_payments.adapters.mongo_documents import Document
 from credit_payments.adapters.mongo_errors import of_code, translated, within
 from credit_payments.adapters.mongo_reading import Rows, alike_of, first_of
-from credit_payments.adapters.mongo_schema import MongoSchema
+from credit_payments.adapters.mongo_schema import MongoSchema, applied_steps
 from credit_payments.adapters.mongo_standalone import PlainRows, StandaloneTransaction
 from credit_payments.adapters.mongo_watch import MongoWatch
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.decision import Range
-from credit_payments.domain.migrations import check_current
+from credit_payments.domain.migrations import Applied, check_current
 from credit_payments.domain.records import Key, Record, key_of
-from credit_payments.errors import InvalidRequest
+from credit_payments.errors import ConfigurationError, InvalidRequest
 from credit_payments.migrating import migrate
 from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction, Watch, WriteConflict
 
 R = TypeVar("R", bound=Record)
 
 COMMIT_TRIES_MAX = 3
+ENDING_SECONDS_MAX = 3.0
+"""How long ending a transaction may take whose own time is used up: one that stays open holds up
+everybody else who writes its rows, for as long as the server lets it."""
 SECONDS_MIN = 0.001
 """What is left when the time is up; none at all would mean no limit."""
 _SNAPSHOT = ReadConcern("snapshot")
 _UNKNOWN = "UnknownTransactionCommitResult"
+_NO_TRANSACTIONS = 20
+_PAUSE_SECONDS = 0.1
 _TOUCH = "touched"
 """A field that no document keeps."""
 
@@ -60,6 +66,7 @@ class MongoStorage:
     Args:
         url: `mongodb://` or `mongodb+srv://`, with the name of the database in its path.
         create: bring a database that has none of our collections to the schema of this release.
+        development: whether a server without transactions will do.
         client: to be used instead of one of its own, and left open; in a forked child the URL
             counts again.
 
@@ -67,22 +74,29 @@ class MongoStorage:
         is_development: whether there are no transactions.
 
     Raises:
-        ConfigurationError: the URL cannot be used, the server is older than 6.0, or it refuses its
-            user.
+        ConfigurationError: the URL cannot be used, the server is older than 6.0, it has no
+            transactions and has to have them, or it refuses its user.
         SchemaMismatch: the database has another schema than this release needs.
         StorageUnavailable: the server cannot be reached.
     """
 
     def __init__(
-        self, url: str, *, create: bool = True, client: MongoClient[Any] | None = None
+        self,
+        url: str,
+        *,
+        create: bool = True,
+        development: bool = True,
+        client: MongoClient[Any] | None = None,
     ) -> None:
         self._connections = Connections(url, client)
         try:
             self.is_development = self._connections.is_development()
+            _check_fit(is_development=self.is_development, development=development)
             schema = MongoSchema(url, connections=self._connections)
             if create and schema.is_blank():
                 migrate(schema, SystemClock())
-            check_current(schema.migrations, schema.applied())
+            self._steps = schema.applied()
+            check_current(schema.migrations, self._steps)
         except BaseException:
             self.close()
             raise
@@ -102,8 +116,13 @@ class MongoStorage:
         try:
             yield transaction
             transaction.commit()
-        finally:
-            transaction.end()
+        except BaseException as error:
+            if not connections.abandon(session.client, error):
+                transaction.end()
+            elif session.in_transaction:
+                connections.kill(session)
+            raise
+        transaction.end()
         connections.wrote(session)
 
     @contextmanager
@@ -118,8 +137,10 @@ class MongoStorage:
         if self.is_development:
             yield self._rows(None)
             return
-        with translated(), connections.client.start_session(snapshot=True) as session:
-            yield self._rows(session)
+        with connections.watched():
+            connections.catch_up()
+            with connections.client.start_session(snapshot=True) as session:
+                yield self._rows(session)
 
     def get(self, kind: type[R], key: str) -> R | None:
         """See the port."""
@@ -158,11 +179,19 @@ class MongoStorage:
 
         MongoDB cannot undo a part of a transaction. After an error of the database, `WriteConflict`
         above all, the host has to abort, and may run its whole transaction again, as pymongo's
-        `with_transaction` does of itself.
+        `with_transaction` does of itself. What has begun to write, and fails, aborts the
+        transaction on the server, so that a host that commits all the same is told so.
         """
-        self._check_ours(connection)
+        self._check_usable(connection)
         database = database_of(connection.client, self._connections.name)
-        yield _MongoTransaction(database, connection, self._connections.seconds_max)
+        self._check_ours(database, connection)
+        transaction = _MongoTransaction(database, connection, self._connections.seconds_max)
+        try:
+            yield transaction
+        except BaseException:
+            if transaction.has_written:
+                _abort_for_host(connection)
+            raise
 
     def watch(self, kind: type[Record], wake: Callable[[], None]) -> Watch | None:
         """See the port; a child of a fork has to watch for itself."""
@@ -183,10 +212,10 @@ class MongoStorage:
         if self.is_development:
             yield self._rows(None)
             return
-        with self._connections.reading() as session:
+        with self._connections.watched(), self._connections.reading() as session:
             yield self._rows(session)
 
-    def _check_ours(self, session: object) -> None:
+    def _check_usable(self, session: object) -> None:
         if self.is_development:
             raise InvalidRequest("this MongoDB server has no transactions", param="connection")
         if not isinstance(session, ClientSession):
@@ -195,16 +224,60 @@ class MongoStorage:
             )
         if not session.in_transaction:
             raise InvalidRequest("connection has no transaction in progress", param="connection")
-        ours, theirs = self._connections.client.nodes, session.client.nodes
-        if ours and theirs and not ours & theirs:
-            raise InvalidRequest("connection is to another database", param="connection")
         # Public where it is given, not where it is looked up.
         options = session._transaction.opts  # noqa: SLF001
         concern = options.write_concern if options else None
-        if concern is not None and concern.document.get("w", "majority") != "majority":
+        given = concern.document if concern else {}
+        if given.get("w", "majority") != "majority" or not given.get("j", True):
             raise InvalidRequest(
-                "the transaction's write concern must be majority", param="connection"
+                "the transaction's write concern must be majority, and journaled",
+                param="connection",
             )
+
+    def _check_ours(self, database: Database[Document], session: ClientSession) -> None:
+        """By the steps that it has taken, with their instants: no two databases have the same.
+
+        Names tell nothing, and addresses little: what is one to us may be another to the host.
+        """
+        with within(self._connections.seconds_max):
+            steps = _steps_within(database, session)
+        if steps != self._steps:
+            raise InvalidRequest("connection is to another database", param="connection")
+
+
+def _check_fit(*, is_development: bool, development: bool) -> None:
+    if is_development and not development:
+        raise ConfigurationError(
+            "This MongoDB server is no replica set and has no transactions: it will do for "
+            "development, not for a live key.",
+            param="database",
+        )
+
+
+def _steps_within(database: Database[Document], session: ClientSession) -> list[Applied]:
+    """The steps as the host's transaction sees them; none on a server without transactions."""
+    try:
+        return applied_steps(database, session)
+    except OperationFailure as error:
+        if error.code == _NO_TRANSACTIONS:
+            return []
+        raise
+
+
+def _abort_for_host(session: ClientSession) -> None:
+    """End the host's transaction on the server alone, so that its commit fails.
+
+    The driver is not told: the host's own abort stays as good as it was.
+    """
+    ends_at = time.monotonic() + ENDING_SECONDS_MAX
+    with suppress(PyMongoError), pymongo.timeout(ENDING_SECONDS_MAX):
+        while time.monotonic() < ends_at:
+            try:
+                session.client.admin.command("abortTransaction", session=session)
+            except ConnectionFailure:  # it may not have arrived
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
 
 
 class _MongoTransaction(Rows):
@@ -212,6 +285,9 @@ class _MongoTransaction(Rows):
 
     All of it ends in time, each command in what is left of that. The limit is set for each anew,
     and not for the block, where it would hold for whatever else its thread asks of MongoDB.
+
+    Attributes:
+        has_written: whether any command that writes was sent.
     """
 
     def __init__(
@@ -220,6 +296,7 @@ class _MongoTransaction(Rows):
         super().__init__(database, session, seconds_max)
         self._own_session = session
         self._ends_at = time.monotonic() + seconds_max
+        self.has_written = False
         self._loaded: dict[Key, Record] = {}
         self._absent: set[Key] = set()
 
@@ -266,28 +343,47 @@ class _MongoTransaction(Rows):
                 self._send("update", kind, "updates", changes)
 
     def commit(self) -> None:
-        """Commit, and ask again where it is unknown whether that worked, as long as there is time.
+        """Commit, and ask again where it is unknown whether that worked.
 
+        Asking again has time of its own: often it was the request that took all there was.
         The server remembers what became of a transaction, so asking again commits nothing twice
         (https://github.com/mongodb/specifications/blob/master/source/transactions/transactions.md).
         """
-        with self._limited():
-            for tries in range(1, COMMIT_TRIES_MAX + 1):
-                try:
+        with translated():
+            try:
+                with pymongo.timeout(self._seconds_left()):
                     self._own_session.commit_transaction()
-                except PyMongoError as error:
-                    if tries == COMMIT_TRIES_MAX or not error.has_error_label(_UNKNOWN):
-                        raise
-                else:
-                    return
+            except PyMongoError as error:
+                if not error.has_error_label(_UNKNOWN):
+                    raise
+            else:
+                return
+        with within(self._ending_seconds()):
+            self._commit_again()
+
+    def _commit_again(self) -> None:
+        for tries in range(2, COMMIT_TRIES_MAX + 1):
+            try:
+                self._own_session.commit_transaction()
+            except PyMongoError as error:
+                if tries == COMMIT_TRIES_MAX or not error.has_error_label(_UNKNOWN):
+                    raise
+            else:
+                return
 
     def end(self) -> None:
         """Abort what was not committed; if that fails the server does so itself after a minute."""
-        with self._limited():
+        with within(self._ending_seconds()):
             self._own_session.end_session()
 
     def _limited(self) -> AbstractContextManager[None]:
-        return within(max(SECONDS_MIN, self._ends_at - time.monotonic()))
+        return within(self._seconds_left())
+
+    def _seconds_left(self) -> float:
+        return max(SECONDS_MIN, self._ends_at - time.monotonic())
+
+    def _ending_seconds(self) -> float:
+        return min(ENDING_SECONDS_MAX, self._seconds_max)
 
     def _changes(self, record: Record) -> list[Document]:
         """The statement that sets what has changed.
@@ -315,6 +411,7 @@ class _MongoTransaction(Rows):
 
     def _send(self, verb: str, kind: type[Record], field: str, items: list[Document]) -> None:
         """Run one command for all items; halved, where they are too large for one message."""
+        self.has_written = True
         try:
             answer = self._database.command({verb: kind.TABLE, field: items}, session=self._session)
         except DocumentTooLarge:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias, cast
 from urllib.parse import parse_qsl, unquote
 
 from bson import Timestamp
@@ -19,7 +21,7 @@ from pymongo.write_concern import WriteConcern
 
 from credit_payments.adapters.mongo_documents import Document
 from credit_payments.adapters.mongo_errors import within
-from credit_payments.errors import ConfigurationError, StorageUnavailable
+from credit_payments.errors import ConfigurationError, CreditPaymentsError, StorageUnavailable
 
 Client: TypeAlias = MongoClient[Document]
 
@@ -31,6 +33,7 @@ CONNECT_SECONDS_MAX = 5.0
 ANSWER_SECONDS_MAX = 300.0
 """How long any one answer is waited for, also where no time is set for the whole: the first rows
 of a long scan come when the server has sorted them. It keeps the past no longer than that."""
+KILL_SECONDS_MAX = 3.0
 WIRE_VERSION_MIN = 17
 """MongoDB 6.0."""
 
@@ -38,6 +41,8 @@ MAJORITY = ReadConcern("majority")
 DURABLE = WriteConcern("majority", j=True)
 """Acknowledged by a majority of the members, on their disks: no election and no power loss takes
 it back (https://www.mongodb.com/docs/manual/reference/write-concern/)."""
+STEPS = "credit_payments_migrations"
+"""The collection of the steps that the database has taken."""
 _SCHEMES = ("mongodb", "mongodb+srv")
 _NOT_IN_NAMES = '/\\. "$\0'
 _BOUNDS: dict[str, Any] = {
@@ -118,6 +123,14 @@ class Connections:
             hello = self.client.admin.command("hello")
         if hello["maxWireVersion"] < WIRE_VERSION_MIN:
             raise ConfigurationError("MongoDB 6.0 or later is needed.", param="database")
+        is_direct = self.client.topology_description.topology_type_name == "Single"
+        if is_direct and len([*hello.get("hosts", ()), *hello.get("passives", ())]) > 1:
+            # No election would be noticed, and a member that lags behind would be read.
+            raise ConfigurationError(
+                "The MongoDB server belongs to a replica set: leave out directConnection, and "
+                "give replicaSet in its place.",
+                param="database",
+            )
         return not ("setName" in hello or hello.get("msg") == "isdbgrid")
 
     def reading(self) -> ClientSession:
@@ -131,12 +144,55 @@ class Connections:
             session.advance_operation_time(self._written_at)
         return session
 
+    def catch_up(self) -> None:
+        """Wait until the primary knows that a majority has what this process has written.
+
+        A snapshot is of what the primary knows so far, and cannot be told to be later than a time.
+        """
+        if self._written_at is None:
+            return
+        with within(self.seconds_max), self.reading() as session:
+            self.database[STEPS].find_one({}, session=session)
+
     def wrote(self, session: ClientSession) -> None:
         """Remember when a session has committed."""
         at = session.operation_time
         with self._turn:
             if at is not None and (self._written_at is None or at > self._written_at):
                 self._written_at = at
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Abandon the client if the block is interrupted."""
+        client = self._client
+        try:
+            yield
+        except BaseException as error:
+            self.abandon(client, error)
+            raise
+
+    def abandon(self, client: Client | None, error: BaseException) -> bool:
+        """Leave a client of our own alone if it was interrupted; whether it was.
+
+        What a signal raises may come between the driver's taking a lock and its giving it back, and
+        who asks the driver next would wait for ever. Signals come in the main thread alone.
+        """
+        is_signal = not isinstance(error, Exception | GeneratorExit)
+        is_ours = client is not None and client is self._client and client is not self._given
+        if not (is_signal and is_ours and threading.current_thread() is threading.main_thread()):
+            return False
+        self._turn = threading.Lock()
+        self._client = None
+        # Others may be using it still, but for no longer than for one answer.
+        closing = threading.Timer(ANSWER_SECONDS_MAX, cast("Client", client).close)
+        closing.daemon = True
+        closing.start()
+        return True
+
+    def kill(self, session: ClientSession) -> None:
+        """Abort the transaction of a session whose client was abandoned, if that can be done."""
+        with suppress(CreditPaymentsError), within(KILL_SECONDS_MAX):
+            self.client.admin.command("killSessions", [session.session_id])
 
     def close(self) -> None:
         """Close the client, if it is our own, for good."""

@@ -221,7 +221,8 @@ def each(alike: Sequence[Range]) -> list[Document]:
     first = Query(kind.TABLE, _members(asked), _ordered(kind, asked.series.order), asked.limit)
     joined = {"from": kind.TABLE, "localField": "group", "foreignField": _group(asked)}
     return [
-        {"$documents": [{"group": one.series.group} for one in alike]},
+        # Expressions are what `$documents` takes: literally, or a group `$x` would be a field.
+        {"$documents": [{"group": {"$literal": one.series.group}} for one in alike]},
         {"$lookup": {**joined, "pipeline": first.stages(), "as": "rows"}},
     ]
 

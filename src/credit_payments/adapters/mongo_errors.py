@@ -24,6 +24,8 @@ _REFUSED_USER = {13, 18, 8000}
 _INVALID_DOCUMENT = {121, 10334, 17280, 17419}
 _TIMED_OUT = {50, 64, 202, 262}
 _SNAPSHOT_TOO_OLD = {239, 246}
+_UNENCODABLE = (BSONError, UnicodeEncodeError, OverflowError)
+"""What bson raises for values that it has no form for: half of a character, ints over 64 bits."""
 
 
 @contextmanager
@@ -31,9 +33,9 @@ def translated() -> Iterator[None]:
     """Raise the port's errors in place of MongoDB's."""
     try:
         yield
-    except (errors.PyMongoError, BSONError) as error:
+    except (errors.PyMongoError, *_UNENCODABLE) as error:
         told = translation(error)
-        quotes_values = isinstance(error, errors.OperationFailure | BSONError)
+        quotes_values = isinstance(error, (errors.OperationFailure, *_UNENCODABLE))
         raise told from (None if quotes_values else error)
 
 
@@ -57,7 +59,7 @@ def translation(error: Exception) -> Exception:
             f"The MongoDB database cannot be used as it is configured ({type(error).__name__}).",
             param="database",
         )
-    if isinstance(error, BSONError):  # a document that is too large is one, too
+    if isinstance(error, _UNENCODABLE):  # a document that is too large is one, too
         return CreditPaymentsError(
             f"MongoDB cannot hold a row ({type(error).__name__}).", code="row_refused"
         )

@@ -9,16 +9,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
 from credit_payments.adapters.migration_files import migrations
-from credit_payments.adapters.mongo_connections import DURABLE, Connections, is_imitation
+from credit_payments.adapters.mongo_connections import (
+    DURABLE,
+    STEPS,
+    Connections,
+    is_imitation,
+)
 from credit_payments.adapters.mongo_documents import Document
 from credit_payments.adapters.mongo_errors import translated, within
-from credit_payments.adapters.mongo_standalone import LOCK, imitate
+from credit_payments.adapters.mongo_standalone import imitate, lock
 from credit_payments.domain.migrations import Applied, Migration
 from credit_payments.domain.records import RECORDS
 from credit_payments.errors import StorageUnavailable
@@ -27,7 +34,6 @@ LEASE_SECONDS = 15.0
 LOCK_SECONDS_MAX = 60.0
 """How long another who migrates is waited for."""
 LOOK_SECONDS = 0.1
-_STEPS = "credit_payments_migrations"
 _LOCK = "credit_payments_lock"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _NAMESPACE_EXISTS = 48
@@ -53,6 +59,7 @@ class MongoSchema:
     def __init__(self, url: str, *, connections: Connections | None = None) -> None:
         self._is_owner = connections is None
         self._connections = connections or Connections(url)
+        self._lease: _Lease | None = None
 
     def is_blank(self) -> bool:
         """Whether none of our collections is there, or somebody is just about to make them.
@@ -70,11 +77,7 @@ class MongoSchema:
     def applied(self) -> list[Applied]:
         """See the port."""
         with within(self._connections.seconds_max):
-            steps = self._connections.database[_STEPS].find(sort=[("_id", 1)])
-            return [
-                Applied(step["_id"], step["name"], step["checksum"], step["applied_at"])
-                for step in steps
-            ]
+            return applied_steps(self._connections.database)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,24 +87,30 @@ class MongoSchema:
         dies holds up others for seconds only.
         """
         if is_imitation(self._connections.client):
-            with LOCK:
+            with lock():
                 yield
             return
-        with _Lease(self._connections):
-            yield
+        with _Lease(self._connections) as lease:
+            self._lease = lease
+            try:
+                yield
+            finally:
+                self._lease = None
 
     def apply(self, migration: Migration, at: str) -> None:
         """See the port."""
         database = self._connections.database
         with translated():
             for command in json.loads(migration.text):
-                self._run(command)
+                self._check_lease()
+                self._run(command, migration)
+            self._check_lease()
             step = {
                 "name": migration.name,
                 "checksum": migration.checksum,
                 "applied_at": at,
             }
-            database[_STEPS].update_one(
+            database[STEPS].update_one(
                 {"_id": migration.version}, {"$setOnInsert": step}, upsert=True
             )
 
@@ -110,7 +119,12 @@ class MongoSchema:
         if self._is_owner:
             self._connections.close()
 
-    def _run(self, command: Document) -> None:
+    def _check_lease(self) -> None:
+        """Whoever was stopped for longer than the lease must not undo what others did since."""
+        if self._lease is not None:
+            self._lease.check()
+
+    def _run(self, command: Document, migration: Migration) -> None:
         database = self._connections.database
         if is_imitation(self._connections.client):
             imitate(database, command)
@@ -121,10 +135,22 @@ class MongoSchema:
         except OperationFailure as error:
             verb, name = next(iter(command.items()))
             if verb == "create" and error.code == _NAMESPACE_EXISTS:
+                if database[STEPS].find_one({"_id": migration.version}):
+                    return  # taken, and a later step may have changed the options
                 options = {option: command[option] for option in command if option != "create"}
                 database.command({"collMod": name, **options} | durably)
             elif verb != "dropIndexes" or error.code != _INDEX_NOT_FOUND:
                 raise
+
+
+def applied_steps(
+    database: Database[Document], session: ClientSession | None = None
+) -> list[Applied]:
+    """The steps that a database has taken, as a session sees them."""
+    return [
+        Applied(step["_id"], step["name"], step["checksum"], step["applied_at"])
+        for step in database[STEPS].find(sort=[("_id", 1)], session=session)
+    ]
 
 
 class _Lease:
@@ -139,7 +165,7 @@ class _Lease:
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         deadline = time.monotonic() + LOCK_SECONDS_MAX
         with translated():
             self._locks().update_one(
@@ -150,6 +176,7 @@ class _Lease:
                     raise StorageUnavailable("Somebody else migrates the database for too long.")
                 time.sleep(LOOK_SECONDS)
         self._keeper.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
@@ -157,6 +184,17 @@ class _Lease:
         with translated():
             self._locks().update_one(
                 {"_id": _LOCK, "token": self._token}, {"$set": {"until": _LONG_AGO}}
+            )
+
+    def check(self) -> None:
+        """Extend it now.
+
+        Raises:
+            StorageUnavailable: somebody else has it meanwhile.
+        """
+        if not self._extend({"token": self._token}):
+            raise StorageUnavailable(
+                "Somebody else migrates the database by now, as this process stood still."
             )
 
     def _keep(self) -> None:

@@ -6,6 +6,7 @@ for atomicity: other processes, and crashes, are not provided for.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -21,8 +22,21 @@ from credit_payments.domain.records import Key, Record, key_of
 from credit_payments.errors import StorageUnavailable
 from credit_payments.ports.storage import Loaded, WriteConflict
 
-LOCK = threading.Lock()
-"""Held by whoever writes: all storages of the process, as two of them may have one database."""
+_locks = [threading.Lock()]
+
+
+def lock() -> threading.Lock:
+    """Held by whoever writes: all storages of the process, as two of them may have one database."""
+    return _locks[0]
+
+
+def _after_fork_in_child() -> None:
+    """A thread that is no more may hold it; who forked within its block keeps the old one."""
+    _locks[0] = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class PlainRows(Rows):
@@ -39,9 +53,10 @@ class StandaloneTransaction(PlainRows):
         self._inserts: list[Record] = []
         self._updates: list[Record] = []
         self._loaded: dict[Key, Record] = {}
+        self._lock = lock()
 
     def __enter__(self) -> Self:
-        if not LOCK.acquire(timeout=self._seconds_max):
+        if not self._lock.acquire(timeout=self._seconds_max):
             raise StorageUnavailable("Another transaction holds the database for too long.")
         return self
 
@@ -57,7 +72,7 @@ class StandaloneTransaction(PlainRows):
                     self._check_free()
                     self._put()
         finally:
-            LOCK.release()
+            self._lock.release()
 
     def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
         """See the port."""

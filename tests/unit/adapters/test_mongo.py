@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -149,6 +152,13 @@ def test_a_database_of_somebody_else_is_left_alone(client: Any) -> None:
     assert client.credits.list_collection_names() == ["wallets"]
 
 
+def test_a_server_without_transactions_is_left_alone_where_it_will_not_do(client: Any) -> None:
+    with pytest.raises(ConfigurationError, match="not for a live key") as caught:
+        MongoStorage(URL, development=False, client=client)
+    assert caught.value.param == "database"
+    assert client.credits.list_collection_names() == []
+
+
 def test_a_new_database_is_not_made_unless_asked_for(client: Any) -> None:
     with pytest.raises(SchemaMismatch):
         MongoStorage(URL, create=False, client=client)
@@ -227,4 +237,35 @@ def test_a_lock_that_is_held_for_too_long_makes_it_unavailable(
     with storage.transaction():  # noqa: SIM117 - one inside of the other
         with pytest.raises(StorageUnavailable, match="too long"), storage.transaction():
             pass
+    storage.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("credit_payments.adapters.mongo_connections.OPERATION_SECONDS_MAX", 0.5)
+    storage = MongoStorage(URL, client=client)
+    begun, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with storage.transaction():
+            begun.set()
+            over.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert begun.wait(10)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            inherited = MongoStorage(URL, client=client)
+            put(inherited, Wallet("ada"))
+            code = 0
+        os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    over.set()
+    thread.join(10)
+    put(storage, Wallet("bob"))
     storage.close()

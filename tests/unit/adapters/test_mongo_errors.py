@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import bson
 import bson.errors
 import pymongo
 import pytest
@@ -115,6 +116,16 @@ def test_an_error_that_quotes_values_is_not_kept_as_the_cause() -> None:
     with pytest.raises(StorageUnavailable) as kept, translated():
         raise errors.AutoReconnect("connection closed")
     assert isinstance(kept.value.__cause__, errors.AutoReconnect)
+
+
+@pytest.mark.parametrize("value", ["ada\ud800", 2**64])
+def test_a_value_that_has_no_form_there_is_refused_without_being_told(value: object) -> None:
+    with pytest.raises(CreditPaymentsError) as caught, translated():
+        bson.encode({"_id": value})
+    assert caught.value.error_code == "row_refused"
+    assert str(value)[:3] not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
 
 
 def test_other_errors_pass() -> None:

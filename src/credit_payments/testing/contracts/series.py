@@ -171,6 +171,23 @@ class SeriesContract:
             one: lots[2 * number : 2 * number + 2] for number, one in enumerate(asked)
         } | {one: [] for one in missing}
 
+    @pytest.mark.parametrize("count", [1, 30])
+    def test_no_user_id_means_anything_but_itself(self, storage: Storage, count: int) -> None:
+        users = ("ada", "$abc", "$$ROOT", "$$NOW", "$", "$$", "$user_id", "{}", "' OR 1=1 --", "%")
+        lots = {
+            user: [a_lot(number * 100 + place, user_id=user) for number in range(count)]
+            for place, user in enumerate(users)
+        }
+        put(storage, *(lot for some in lots.values() for lot in some))
+        asked = {user: Range(spending(user), 2) for user in users}
+        expected = {asked[user]: lots[user][:2] for user in users}
+        assert first(storage, *asked.values()) == expected
+        for user in users[1:]:
+            pair = (asked["ada"], asked[user])
+            assert first(storage, *pair) == {one: expected[one] for one in pair}
+            with storage.transaction() as transaction:
+                assert transaction.first(pair) == {one: expected[one] for one in pair}
+
     def test_a_row_that_is_changed_joins_and_leaves_series(self, storage: Storage) -> None:
         opens, closed = (Range(spending("ada", is_open), 8) for is_open in (1, 0))
         one, two = a_lot(1), a_lot(2)
