@@ -68,7 +68,8 @@ class Settings:
     none (credits, wallets) work without one, the others raise `NotConfigured` when called.
 
     Args:
-        database: `sqlite:///credits.db` (four slashes for an absolute path) or `memory://`.
+        database: `sqlite:///credits.db` (four slashes for an absolute path), `postgresql://…`,
+            `mongodb://…` or `memory://`.
         create_database: whether a database that is not there is created.
         stripe_secret_key: `sk_…` or a restricted `rk_…`.
         stripe_publishable_key: `pk_…`, of the same mode.

@@ -110,9 +110,9 @@ class HostTransaction:
         with self._storage.joined(self._connection) as transaction:
             view = batches.load(transaction, [command], now)
             outcome = batches.decide([ticket], view, self._observer)
+            _, answer, rejection = outcome.answers[0]
+            if rejection is not None:
+                raise rejection  # also what was due anyway is left to whoever comes next
             if outcome.new or outcome.replaced:
                 transaction.write([*outcome.new.values()], [*outcome.replaced.values()])
-        _, answer, rejection = outcome.answers[0]
-        if rejection is not None:
-            raise rejection
         return answer  # type: ignore[no-any-return]

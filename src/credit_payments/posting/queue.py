@@ -82,11 +82,14 @@ class PostingQueue:
                 command took effect is told by running it again.
             CreditPaymentsError: whatever the command was rejected with.
         """
+        deadline = time.monotonic() + 2 * self._run_seconds_max
         for overtaken in range(self._overtaken_max + 1):
             ticket = Ticket(command, apart=overtaken > 0)
             self._pass_through(ticket)
             if not isinstance(ticket.error, Overtaken):
                 return ticket.result()
+            if time.monotonic() >= deadline:
+                break
             # Outside of the line, so that nobody else waits with it.
             self._pause(overtaken + 1)
         raise StorageUnavailable("Other writers kept getting ahead; try again.")

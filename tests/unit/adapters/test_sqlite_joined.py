@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -92,6 +93,16 @@ def test_who_only_reads_or_is_refused_holds_no_lock(
             host.rollback()
         assert not host.in_transaction
         assert system.wallets.grant("bob", 1, key="other", reason="other").balance_after == 1
+
+
+def test_what_is_due_is_not_posted_by_a_call_that_is_refused(system: cp.System, path: Path) -> None:
+    system.wallets.hold("ada", 4, key="work", ttl=0.001)
+    time.sleep(0.01)
+    with closing(sqlite3.connect(path)) as host:
+        with pytest.raises(cp.InsufficientCredits):
+            system.wallets.within(host).spend("ada", 11, key="too much")
+        assert not host.in_transaction
+    assert [entry.kind for entry in system.wallets.history("ada").items] == ["hold", "grant"]
 
 
 def _lower_synchronous(host: sqlite3.Connection) -> None:
