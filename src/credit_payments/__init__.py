@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Purchase,
         Receipt,
         Refund,
+        StripeEvent,
     )
     from credit_payments.errors import (
         CardDeclined,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         CreditPaymentsError,
         CustomerError,
         DecryptionFailed,
+        HandlerFailed,
         HoldEnded,
         IdempotencyConflict,
         InsufficientCredits,
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from credit_payments.personal_data import RotationReport
     from credit_payments.wallets import Wallets
     from credit_payments.webhooks import WebhookProcessor
+    from credit_payments.worker import Work, Worker
 
 __version__ = "0.1.0.dev0"
 
@@ -94,6 +97,7 @@ __all__ = [
     "DecryptionFailed",
     "Delivery",
     "Entry",
+    "HandlerFailed",
     "Hold",
     "HoldEnded",
     "Holdings",
@@ -131,6 +135,7 @@ __all__ = [
     "Seal",
     "Settings",
     "StorageUnavailable",
+    "StripeEvent",
     "StripeRefusedKey",
     "StripeUnavailable",
     "System",
@@ -142,6 +147,8 @@ __all__ = [
     "WalletSuspended",
     "Wallets",
     "WebhookProcessor",
+    "Work",
+    "Worker",
     "Worth",
     "connect",
 ]
@@ -198,6 +205,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "Purchase",
         "Receipt",
         "Refund",
+        "StripeEvent",
     ),
     "errors": (
         "CardDeclined",
@@ -206,6 +214,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "CreditPaymentsError",
         "CustomerError",
         "DecryptionFailed",
+        "HandlerFailed",
         "HoldEnded",
         "IdempotencyConflict",
         "InsufficientCredits",
@@ -230,6 +239,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "wallets": ("Wallets",),
     "webhooks": ("WebhookProcessor",),
+    "worker": (
+        "Work",
+        "Worker",
+    ),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -24,15 +24,19 @@ from credit_payments.domain import audit, checks, notices, reports, seals
 from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.records import Entry, Notification, Purchase
 from credit_payments.errors import InvalidRequest
+from credit_payments.intake import Handlers
 from credit_payments.notifications import H, Notifications, Telling
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.encryption import FieldCipher
+from credit_payments.ports.jobs import Jobs
 from credit_payments.ports.notifications import Notifier
 from credit_payments.ports.storage import Storage
+from credit_payments.ports.telemetry import Silent, Telemetry
 from credit_payments.ports.users import Users
 from credit_payments.posting import PostingQueue
 from credit_payments.wallets import Wallets
 from credit_payments.webhooks import WebhookProcessor
+from credit_payments.worker import Worker
 
 _DEFAULT_RATES = {"usd": 10}
 SETTLED_AFTER = timedelta(minutes=1)
@@ -60,10 +64,15 @@ class System:
         users: Users | None = None,
         notifier: Notifier | None = None,
         cipher: FieldCipher | None = None,
+        jobs: Jobs | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self._settings = settings
         self._storage = storage
         self._clock = clock
         self._cipher = cipher
+        self._telemetry = telemetry or Silent()
+        self._handlers = Handlers()
         self.calculator = CreditCalculator(
             rates=settings.rates if settings.rates is not None else _DEFAULT_RATES,
             tiers=settings.tiers,
@@ -106,6 +115,13 @@ class System:
             tolerance_seconds=settings.webhook_tolerance_seconds,
             body_bytes_max=settings.webhook_body_bytes_max,
             policies=settings.policies,
+            mode=settings.webhook_mode,
+            livemode=settings.livemode,
+            connect_accounts=settings.connect_accounts,
+            cipher=cipher,
+            handlers=self._handlers,
+            jobs=jobs,
+            telemetry=self._telemetry,
         )
         self.wallets = Wallets(storage, self.queue, clock, users=users)
         self.notifications = Notifications(
@@ -137,6 +153,29 @@ class System:
             True
         """
         return self.notifications.on(kind)
+
+    def worker(self) -> Worker:
+        """Somebody who applies stored events, delivers notifications, and posts what is due.
+
+        Start as many as you like, in any process and on any machine: `run()` works until `stop()`
+        is called, `drain()` does what is due now. Close the system only when they have ended.
+
+        Example:
+            >>> with connect(database="memory://") as system:
+            ...     system.worker().drain()
+            Work(events=0, notifications=0, postings=0)
+        """
+        return Worker(
+            self._storage,
+            self.queue,
+            self._clock,
+            gateway=self._gateway,
+            handlers=self._handlers,
+            policies=self._settings.policies,
+            notifications=self.notifications,
+            lease_seconds=self._settings.worker_lease_seconds,
+            telemetry=self._telemetry,
+        )
 
     def verify(self) -> audit.VerificationReport:
         """Recompute every wallet from its entries, at one instant.
@@ -299,6 +338,8 @@ def connect(
     clock: Clock | None = None,
     users: Users | None = None,
     notifier: Notifier | None = None,
+    jobs: Jobs | None = None,
+    telemetry: Telemetry | None = None,
     **settings: object,
 ) -> System:
     """Build a system from settings; what is not given comes from the chain.
@@ -311,6 +352,9 @@ def connect(
         clock: tells the time; the system's clock when left out.
         users: tells which users there are; when left out, every id is one.
         notifier: takes the notifications on, to a queue of the host for example.
+        jobs: tells workers of stored events, by way of Celery for example; when left out, the
+            database itself wakes them.
+        telemetry: takes counts and timings.
         settings: any field of `Settings` by name.
 
     Raises:
@@ -334,6 +378,8 @@ def connect(
             users=users,
             notifier=notifier,
             cipher=cipher,
+            jobs=jobs,
+            telemetry=telemetry,
         )
     except BaseException:
         storage.close()

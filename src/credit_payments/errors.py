@@ -28,6 +28,7 @@
         ├── StripeUnavailable           no usable answer from Stripe                    503
         ├── QueueFull                   more writes wait than may                       503
         ├── StorageUnavailable          the database did not answer, or is busy         503
+        ├── HandlerFailed               the host's own handler of an event raised       503
         └── VaultUnavailable            no usable answer from Vault                     503
 
 ``code`` is stable and meant for programs, the message is meant for people, ``param`` names the
@@ -46,6 +47,7 @@ __all__ = [
     "CreditPaymentsError",
     "CustomerError",
     "DecryptionFailed",
+    "HandlerFailed",
     "HoldEnded",
     "IdempotencyConflict",
     "InsufficientCredits",
@@ -319,6 +321,13 @@ class StorageUnavailable(TryAgain):
 
     code = "storage_unavailable"
     title = "The database is unavailable"
+
+
+class HandlerFailed(TryAgain):
+    """The host's own handler of an event raised; the event is kept, and tried again."""
+
+    code = "handler_failed"
+    title = "The event's handler failed"
 
 
 class VaultUnavailable(TryAgain):

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import time
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
-from credit_payments.domain import events, instants, signature, values
+import msgspec
+
+from credit_payments import intake
+from credit_payments.domain import events, inbox, signature, values
 from credit_payments.domain.clawback import Policies
-from credit_payments.domain.stripe_facts import DisputeFacts, PaymentIntentFacts, ref_id
-from credit_payments.errors import InvalidPayload, NotConfigured
+from credit_payments.errors import HandlerFailed, InvalidPayload, NotConfigured
+from credit_payments.intake import H, Handlers
 from credit_payments.ports.clock import Clock
+from credit_payments.ports.encryption import FieldCipher
+from credit_payments.ports.jobs import DatabaseJobs, Jobs
+from credit_payments.ports.telemetry import Silent, Telemetry
 from credit_payments.posting import PostingQueue
-from credit_payments.settlement import (
-    Messenger,
-    ReportDispute,
-    ReportPayment,
-    ReportRefund,
-)
+from credit_payments.settlement.intake import FailEvent, FinishEvent, Lease, StoreEvent
 
 BODY_BYTES_MAX = 1 << 20
+HANDLER_SECONDS = 60.0
+"""How long the host's handlers may take before a worker may try the same event."""
+
+_log = logging.getLogger(__name__)
 
 
 class WebhookProcessor:
@@ -30,6 +39,15 @@ class WebhookProcessor:
         tolerance_seconds: how far a timestamp may be from now, in both directions.
         body_bytes_max: the longest body that is read.
         policies: what becomes of credits that are to be taken back and are spent already.
+        mode: `"inline"` applies an event before it is answered, `"queued"` only stores it, and
+            leaves it to a worker.
+        livemode: which events are taken: those that move real money, those that do not, or both
+            where it is None.
+        connect_accounts: connected accounts whose events are taken, besides the account's own.
+        cipher: encrypts what is personal in events about customers.
+        handlers: the host's own, shared with the workers of this process.
+        jobs: has a worker look soon for what was stored.
+        telemetry: counts deliveries, and times them.
     """
 
     def __init__(
@@ -41,6 +59,13 @@ class WebhookProcessor:
         tolerance_seconds: int = 300,
         body_bytes_max: int = BODY_BYTES_MAX,
         policies: Policies | None = None,
+        mode: str = "inline",
+        livemode: bool | None = None,
+        connect_accounts: Collection[str] = (),
+        cipher: FieldCipher | None = None,
+        handlers: Handlers | None = None,
+        jobs: Jobs | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         # An empty secret would let anybody sign.
         self._secrets = tuple(signature.SigningSecret(secret) for secret in secrets if secret)
@@ -49,9 +74,36 @@ class WebhookProcessor:
         self._clock = clock
         self._tolerance_seconds = tolerance_seconds
         self._body_bytes_max = body_bytes_max
+        self._mode = mode
+        self._livemode = livemode
+        self._connect_accounts = frozenset(connect_accounts)
+        self._cipher = cipher
+        self._handlers = handlers or Handlers()
+        self._jobs = jobs or DatabaseJobs()
+        self._telemetry = telemetry or Silent()
+
+    def on(self, kind: str) -> Callable[[H], H]:
+        """Have a function called with each event of a type that the library does not apply itself.
+
+        At least once: inline before the webhook is answered, else by a worker of a process that has
+        registered the same function. If it raises, the event is tried again, at growing intervals,
+        and at last is a dead letter (see `System.events`). Inline the webhook is then answered with
+        503, so that Stripe delivers it again, too.
+
+        Raises:
+            InvalidRequest: no event type, or one that the library applies.
+
+        Example:
+            >>> import credit_payments as cp
+            >>> with cp.connect(database="memory://") as system:
+            ...     @system.webhooks.on("invoice.paid")
+            ...     def thank(event):
+            ...         print(event.data["object"]["id"])
+        """
+        return self._handlers.on(kind)
 
     def receive(self, body: bytes, signature_header: str) -> values.Delivery:
-        """Verify, read and apply one webhook; when it returns, the effect is durable.
+        """Verify, read, and apply or store one webhook; when it returns, that is durable.
 
         Args:
             body: the raw bytes of the request, untouched.
@@ -60,20 +112,20 @@ class WebhookProcessor:
         Raises:
             NotConfigured: there is no webhook secret.
             InvalidSignature: not signed by Stripe, or not within the tolerance; nothing is kept.
-            InvalidPayload: signed, but no event that can be read; nothing is kept.
+            InvalidPayload: signed, but no event that can be read, or not one of this account and
+                mode; nothing is kept.
+            HandlerFailed: one of the host's handlers raised; the event is kept and tried again.
             TryAgain: the database is busy or down; Stripe will deliver again.
         """
-        event = self.verify(body, signature_header)
-        command = _command(event, self._policies)
-        if command is None:
-            return values.Delivery(event_id=event.id, type=event.type, outcome="ignored")
-        settlement = self._queue.submit(command)
-        return values.Delivery(
-            event_id=event.id,
-            type=event.type,
-            outcome=settlement.outcome,
-            reason=settlement.reason,
-        )
+        began = time.perf_counter()
+        try:
+            event = self.verify(body, signature_header)
+            delivery = self._take(event, body)
+        except Exception as error:
+            self._telemetry.count("credit_payments.webhooks.refused", error=type(error).__name__)
+            raise
+        self._tell(event, delivery, time.perf_counter() - began)
+        return delivery
 
     def verify(self, body: bytes, signature_header: str) -> events.Event:
         """Only check the signature and read the event.
@@ -98,23 +150,91 @@ class WebhookProcessor:
         )
         return events.read_event(body)
 
+    def _take(self, event: events.Event, body: bytes) -> values.Delivery:
+        if event.account is not None and event.account not in self._connect_accounts:
+            # Whoever owns a connected account may write any user's id into its intents.
+            raise InvalidPayload("The event is of a connected account that is not configured.")
+        if self._livemode is not None and event.livemode != self._livemode:
+            return self._other_mode(event)
+        facts = intake.kept_facts(event, self._cipher)
+        if facts is None:
+            return self._for_the_host(event, body)
+        command = intake.command_of(facts, intake.messenger_of(event), self._policies)
+        if command is None:
+            return _delivery(event, "ignored")
+        if self._mode == "queued":
+            return self._store(event, inbox.subject_of(facts), inbox.pack(facts))
+        settlement = self._queue.submit(command)
+        return _delivery(event, settlement.outcome, settlement.reason)
 
-def _command(
-    event: events.Event, policies: Policies
-) -> ReportPayment | ReportRefund | ReportDispute | None:
-    """What the event says, as a command; None when it says nothing about a payment intent."""
-    facts = event.facts
-    messenger = Messenger(event_id=event.id, type=event.type)
-    if isinstance(facts, PaymentIntentFacts):
-        return ReportPayment(facts=facts, messenger=messenger, policies=policies)
-    if isinstance(facts, DisputeFacts):
-        created_at = instants.from_unix(facts.created)
-        return ReportDispute(
-            facts=facts, created_at=created_at, messenger=messenger, policies=policies
+    def _other_mode(self, event: events.Event) -> values.Delivery:
+        """Stripe sends test events to live Connect endpoints, too, which is nobody's mistake.
+
+        Real money that is told of to a test system is one: the refusal shows in Stripe's dashboard.
+        See https://docs.stripe.com/connect/webhooks.
+        """
+        if event.livemode:
+            raise InvalidPayload("The event is about real money, and the secret key is a test key.")
+        return _delivery(event, "ignored", "a test event, and the secret key is a live key")
+
+    def _for_the_host(self, event: events.Event, body: bytes) -> values.Delivery:
+        if event.type not in self._handlers:
+            return _delivery(event, "ignored")
+        if self._mode == "queued":
+            # Nothing of it is kept: it may hold personal data. Who applies it asks Stripe for it.
+            return self._store(event, event.id, "")
+        lease = Lease(uuid.uuid4().hex, HANDLER_SECONDS)
+        stored = self._queue.submit(
+            StoreEvent(
+                messenger=intake.messenger_of(event), subject=event.id, payload="", lease=lease
+            )
         )
-    intent_id = ref_id(facts.payment_intent) if facts else None
-    if facts is None or intent_id is None:
-        return None
-    return ReportRefund(
-        facts=facts, payment_intent_id=intent_id, messenger=messenger, policies=policies
-    )
+        if stored is None:
+            return _delivery(event, "duplicate")
+        data: dict[str, Any] = msgspec.json.decode(body)["data"]
+        problem = self._handlers.run(intake.stripe_event(event, data, stored.attempts))
+        if problem is None:
+            self._queue.submit(FinishEvent(event_id=event.id, token=lease.token))
+            return _delivery(event, "applied")
+        self._queue.submit(
+            FailEvent(event_id=event.id, token=lease.token, problem=problem, jitter=1.0)
+        )
+        raise HandlerFailed(f"{problem}; the event is kept, and tried again")
+
+    def _store(self, event: events.Event, subject: str, payload: str) -> values.Delivery:
+        command = StoreEvent(messenger=intake.messenger_of(event), subject=subject, payload=payload)
+        if self._queue.submit(command) is None:
+            return _delivery(event, "duplicate")
+        try:
+            self._jobs.enqueue(event.id)
+        except Exception:  # noqa: BLE001 - it is stored: workers find it without being told
+            _log.warning("No worker could be told of %s.", event.id, exc_info=True)
+            self._telemetry.count("credit_payments.jobs.failed")
+        return _delivery(event, "queued")
+
+    def _tell(self, event: events.Event, delivery: values.Delivery, seconds: float) -> None:
+        self._telemetry.count("credit_payments.webhooks", type=event.type, outcome=delivery.outcome)
+        self._telemetry.took("credit_payments.webhooks.duration", seconds)
+        _log.info(
+            "%s %s: %s",
+            event.type,
+            event.id,
+            delivery.outcome,
+            extra={
+                "event_id": event.id,
+                "event_type": event.type,
+                "outcome": delivery.outcome,
+                "payment_intent_id": _intent_of(event),
+            },
+        )
+
+
+def _intent_of(event: events.Event) -> str | None:
+    facts = event.facts
+    subject = getattr(facts, "payment_intent", facts)
+    found = getattr(subject, "id", subject)
+    return found if isinstance(found, str) and found.startswith("pi_") else None
+
+
+def _delivery(event: events.Event, outcome: str, reason: str | None = None) -> values.Delivery:
+    return values.Delivery(event_id=event.id, type=event.type, outcome=outcome, reason=reason)

@@ -88,11 +88,29 @@ class Reopening:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         with self._opened() as storage:
             return storage.page(
-                kind, where, order=order, after=after, limit=limit, descending=descending
+                kind,
+                where,
+                order=order,
+                after=after,
+                limit=limit,
+                descending=descending,
+                ending=ending,
             )
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        with self._opened() as storage:
+            return storage.count(kind, where, limit=limit, ending=ending)
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         with self._opened() as storage:

@@ -22,7 +22,15 @@ from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.records import Record
 from credit_payments.migrating import migrate
 
-CAME_LATER = {"stripe_customers": {"phone", "email_index"}}
+CAME_LATER = {
+    "stripe_customers": {"phone", "email_index", "as_of"},
+    "events": {
+        "status", "lane", "payload", "attempts", "due_at", "lease", "problem", "created_at",
+    },
+    "payments": {"decided_by"},
+    "quarantine": {"decision"},
+    "checkpoints": {"name", "state", "updated_at"},
+}
 """The fields that the first schema did not have."""
 
 

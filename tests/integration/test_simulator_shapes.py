@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import stripe
 import stripe.params
+import stripe.params.radar
 
 from credit_payments.testing.simulator import StripeSimulator
 from credit_payments.testing.simulator.api import ROUTES
@@ -29,6 +30,7 @@ CLASSES: dict[str, Any] = {
     "event": stripe.Event,
     "webhook_endpoint": stripe.WebhookEndpoint,
     "balance_transaction": stripe.BalanceTransaction,
+    "radar.early_fraud_warning": stripe.radar.EarlyFraudWarning,
 }
 
 FIXTURE_EXCEPTIONS = {
@@ -62,6 +64,7 @@ def samples() -> Iterator[dict[str, list[dict[str, Any]]]]:
         client.refunds.create({"payment_intent": paid.id, "amount": 10})
         failed = client.refunds.create({"payment_intent": paid.id, "amount": 10})
         simulator.fail_refund(failed.id)
+        simulator.warn_of_fraud(paid.id)
         dispute = simulator.open_dispute(paid.id)
         simulator.close_dispute(dispute["id"], won=True)
         simulator.pay(intent(capture_method="manual").id)
@@ -91,6 +94,7 @@ def samples() -> Iterator[dict[str, list[dict[str, Any]]]]:
             "event": listed(client.events),
             "webhook_endpoint": [*listed(client.webhook_endpoints), json.loads(str(endpoint))],
             "balance_transaction": listed(client.balance_transactions),
+            "radar.early_fraud_warning": listed(client.radar.early_fraud_warnings),
         }
 
 
@@ -199,6 +203,7 @@ PARAMETERS: dict[str, Any] = {
     "POST /v1/webhook_endpoints": stripe.params.WebhookEndpointCreateParams,
     "POST /v1/webhook_endpoints/*": stripe.params.WebhookEndpointUpdateParams,
     "GET /v1/balance_transactions": stripe.params.BalanceTransactionListParams,
+    "GET /v1/radar/early_fraud_warnings": stripe.params.radar.EarlyFraudWarningListParams,
 }
 
 

@@ -156,6 +156,75 @@ def test_held_deliveries_come_in_the_order_of_their_release(
     assert receiver.types == PAID[::-1]
 
 
+def test_events_of_some_types_are_withheld_or_lost_until_the_release(
+    simulator: StripeSimulator, client: Any, receiver: Receiver
+) -> None:
+    simulator.webhooks.withhold(["payment_intent.*"])
+    pay(simulator, client)
+    simulator.wait_for_deliveries()
+    assert receiver.types == ["charge.succeeded", "charge.updated"]
+    assert simulator.webhooks.held == ("payment_intent.created", "payment_intent.succeeded")
+    simulator.webhooks.withhold(["charge.updated"], lose=True)
+    pay(simulator, client)
+    simulator.webhooks.release()
+    simulator.wait_for_deliveries()
+    assert sorted(receiver.types) == sorted([*PAID, *PAID[:3]])
+    lost = [attempt for attempt in simulator.deliveries if attempt.error == "dropped"]
+    assert [(attempt.event_type, attempt.attempt) for attempt in lost] == [("charge.updated", 0)]
+    nothing: list[str] = []
+    for types in ("payment_intent.*", nothing):
+        with pytest.raises(ValueError, match="list"):
+            simulator.webhooks.withhold(types)
+
+
+def test_a_network_that_misbehaves_gives_each_event_its_own_fate(
+    simulator: StripeSimulator, client: Any, receiver: Receiver
+) -> None:
+    def campaign(seed: int) -> dict[str, int]:
+        simulator.reset()
+        receiver.received.clear()
+        simulator.webhooks.misbehave(seed=seed, drop=0.3, duplicate=0.5, delay_seconds=0.05)
+        for _ in range(10):
+            client.v1.customers.create()
+        simulator.wait_for_deliveries()
+        arrived = [json.loads(body)["id"] for _, body in receiver.received]
+        recorded = [row.id for row in client.v1.events.list({"limit": 100}).data]
+        dropped = {a.event_id for a in simulator.deliveries if a.error == "dropped"}
+        copies = {event_id: arrived.count(event_id) for event_id in recorded}
+        assert dropped == {event_id for event_id, count in copies.items() if count == 0}
+        return copies
+
+    first = campaign(seed=1)
+    assert first == campaign(seed=1) != campaign(seed=2)
+    assert min(first.values()) == 0
+    assert max(first.values()) > 1
+    # What was lost can be sent by hand, and the counts of pending webhooks tell the truth.
+    lost = next(event_id for event_id, count in campaign(seed=1).items() if count == 0)
+    assert client.v1.events.retrieve(lost).pending_webhooks == 1
+    assert simulator.webhooks.resend(lost) == 1
+    simulator.wait_for_deliveries()
+    assert client.v1.events.retrieve(lost).pending_webhooks == 0
+    simulator.webhooks.behave()
+    receiver.received.clear()
+    for _ in range(10):
+        client.v1.customers.create()
+    simulator.wait_for_deliveries()
+    assert len(receiver.received) == 10
+
+
+def test_copies_for_one_endpoint_leave_the_other_pending(
+    simulator: StripeSimulator, client: Any, receiver: Receiver
+) -> None:
+    client.v1.webhook_endpoints.create(
+        {"url": "http://127.0.0.1:1/", "enabled_events": ["customer.created"]}
+    )
+    simulator.webhooks.duplicate(2)
+    client.v1.customers.create()
+    simulator.wait_for_deliveries()
+    assert len(receiver.received) == 2
+    assert client.v1.events.list().data[0].pending_webhooks == 1
+
+
 def test_a_shuffled_release_depends_on_the_seed_alone(
     simulator: StripeSimulator, client: Any, receiver: Receiver
 ) -> None:

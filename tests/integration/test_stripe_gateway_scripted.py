@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs
 
 import attrs
@@ -106,6 +106,16 @@ class Script:
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self._thread.join()
 
     def will_answer(self, *answers: Answer) -> None:
         self.answers.extend(answers)
@@ -130,13 +140,8 @@ class Script:
 
 @pytest.fixture
 def script() -> Iterator[Script]:
-    script = Script()
-    thread = threading.Thread(target=script.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield script
-    script.server.shutdown()
-    script.server.server_close()
-    thread.join()
+    with Script() as script:
+        yield script
 
 
 @pytest.fixture
@@ -528,6 +533,13 @@ CALLS: list[Callable[[PaymentGateway], object]] = [
     lambda gateway: gateway.confirm_payment_intent("pi_1", idempotency_key="k"),
     lambda gateway: gateway.list_payment_methods("cus_1"),
     lambda gateway: gateway.retrieve_payment_method("pm_1"),
+    lambda gateway: gateway.retrieve_refund("re_1"),
+    lambda gateway: gateway.retrieve_dispute("dp_1"),
+    lambda gateway: gateway.retrieve_event("evt_1"),
+    lambda gateway: gateway.list_payment_intents(since=0, until=None, cursor=None),
+    lambda gateway: gateway.list_refunds(since=0, until=None, cursor=None),
+    lambda gateway: gateway.list_disputes(since=0, until=None, cursor=None),
+    lambda gateway: gateway.list_events(since=0, until=None, types=["x"], cursor=None),
 ]
 
 

@@ -9,6 +9,7 @@ from tests.support.payment_story import OPENED, REFUND_1, SUCCESS, WITHDRAWN, Bo
 import credit_payments as cp
 from credit_payments.domain.records import (
     RECORDS,
+    Checkpoint,
     FailedPayment,
     Notification,
     Record,
@@ -67,6 +68,7 @@ def _others() -> list[Record]:
         FailedPayment("fail_1", "ada", "pi_9", "failed", ODD, None, "2024-01-01T00:00:00.000000Z"),
         StripeCustomer("cus_1", "ada", None, None, "2024-01-01T00:00:00.000000Z"),
         Notification("n_1", "credits.granted", "ada", "{}", "due", 0, "2024", "", "2024"),
+        Checkpoint("reconcile", "{}", "2024-01-01T00:00:00.000000Z"),
     ]
 
 

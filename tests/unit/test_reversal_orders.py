@@ -38,12 +38,12 @@ from tests.support.payment_story import (
     expected,
 )
 
+from credit_payments import intake
 from credit_payments.adapters.sqlite import SqliteStorage
-from credit_payments.domain import instants
+from credit_payments.domain import events, instants
 from credit_payments.domain.clawback import Policies, Policy
 from credit_payments.posting import batch
 from credit_payments.posting.line import Ticket
-from credit_payments.webhooks import _command
 
 pytestmark = pytest.mark.long
 
@@ -236,13 +236,19 @@ def test_many_long_stories_end_as_the_set_of_their_messages_says() -> None:
 # -- one after the other, and at once ---------------------------------------------------------
 
 
+def command(event: events.Event, case: Case) -> Any:
+    facts = intake.kept_facts(event, None)
+    assert facts is not None
+    return intake.command_of(facts, intake.messenger_of(event), case.policies)
+
+
 @pytest.mark.parametrize("case", [Case(), Case(end="lost", linked=False)], ids=name_of)
 def test_messages_that_share_one_transaction_end_as_they_do_one_by_one(case: Case) -> None:
     messages = (SUCCESS, REFUND_1, REFUND_2, WITHDRAWN, CLOSED)
     for order in itertools.permutations(messages):
         books = Books(case)
         commands: list[Any] = [
-            _command(books.webhooks.verify(*delivery(case, message, 0)), case.policies)
+            command(books.webhooks.verify(*delivery(case, message, 0)), case)
             for message in order
         ]
         tickets = [Ticket(command) for command in commands]

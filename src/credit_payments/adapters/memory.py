@@ -66,12 +66,31 @@ class MemoryStorage:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         """See the port."""
         with self._locked():
             return self._rows.page(
-                kind, where, order=order, after=after, limit=limit, descending=descending
+                kind,
+                where,
+                order=order,
+                after=after,
+                limit=limit,
+                descending=descending,
+                ending=ending,
             )
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        """See the port."""
+        with self._locked():
+            return self._rows.count(kind, where, limit=limit, ending=ending)
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         """See the port."""
@@ -126,10 +145,10 @@ class _Rows:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         position = _position(order)
-        rows = [row for row in self._all(kind) if all(getattr(row, c) == where[c] for c in where)]
-        rows.sort(key=position, reverse=descending)
+        rows = sorted(self._found(kind, where, ending), key=position, reverse=descending)
         if after is not None:
             last = tuple(after)
             rows = [
@@ -139,19 +158,34 @@ class _Rows:
             ]
         return rows[:limit]
 
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        return min(limit, len(self._found(kind, where, ending)))
+
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         return {asked: self._first(asked) for asked in ranges}
 
     def _first(self, asked: Range) -> Sequence[Record]:
         kind, group, equals, order, ending = asked.series
         where = {str(kind.GROUP): group, **dict(equals)}
-        rows = [row for row in self._all(kind) if all(getattr(row, c) == where[c] for c in where)]
-        if ending is not None:
-            rows = [row for row in rows if getattr(row, ending) < NEVER]
-        return sorted(rows, key=_position(order))[: asked.limit]
+        return sorted(self._found(kind, where, ending), key=_position(order))[: asked.limit]
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         yield from sorted(self._all(kind), key=_position(order))
+
+    def _found(self, kind: type[R], where: Mapping[str, str | int], ending: str | None) -> list[R]:
+        return [
+            row
+            for row in self._all(kind)
+            if all(getattr(row, name) == value for name, value in where.items())
+            and (ending is None or getattr(row, ending) < NEVER)
+        ]
 
     def _all(self, kind: type[R]) -> list[R]:
         return cast("list[R]", list(self.tables[kind].values()))

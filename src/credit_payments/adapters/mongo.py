@@ -156,12 +156,31 @@ class MongoStorage:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         """See the port."""
         with self._reader() as rows:
             return rows.page(
-                kind, where, order=order, after=after, limit=limit, descending=descending
+                kind,
+                where,
+                order=order,
+                after=after,
+                limit=limit,
+                descending=descending,
+                ending=ending,
             )
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        """See the port."""
+        with self._reader() as rows:
+            return rows.count(kind, where, limit=limit, ending=ending)
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         """See the port."""

@@ -152,12 +152,23 @@ def page(
     limit: int,
     *,
     descending: bool,
+    ending: str | None = None,
 ) -> Query:
     """Rows by column values, in an order, from a position on."""
-    conditions = _equal(kind, where.items())
+    conditions = _members(kind, where.items(), ending)
     if after is not None:
-        conditions |= _behind(kind, order, after, "$lt" if descending else "$gt")
+        behind = _behind(kind, order, after, "$lt" if descending else "$gt")
+        # One of them must not take the other's place where both bound the same column.
+        is_bound_twice = conditions.keys() & behind.keys()
+        conditions = {"$and": [conditions, behind]} if is_bound_twice else conditions | behind
     return Query(kind.TABLE, conditions, _ordered(kind, order, -1 if descending else 1), limit)
+
+
+def count(
+    kind: type[Record], where: Mapping[str, str | int], limit: int, ending: str | None
+) -> Query:
+    """Rows by column values, as they come, up to a limit."""
+    return Query(kind.TABLE, _members(kind, where.items(), ending), limit=limit)
 
 
 def _behind(
@@ -196,29 +207,32 @@ def probe(alike: Sequence[Range]) -> Query:
 
 
 def _of_groups(asked: Range, groups: Document, limit: int) -> Query:
-    where = {_group(asked): groups, **_members(asked)}
-    return Query(
-        asked.series.kind.TABLE, where, _ordered(asked.series.kind, asked.series.order), limit
-    )
+    kind, _, equals, order, ending = asked.series
+    where = {_group(asked): groups, **_members(kind, equals, ending)}
+    return Query(kind.TABLE, where, _ordered(kind, order), limit)
 
 
-def _members(asked: Range) -> Document:
-    """Which rows of a group belong to a series.
+def _members(
+    kind: type[Record], equals: Iterable[tuple[str, str | int]], ending: str | None
+) -> Document:
+    """Which rows belong to a series, of its group, or to a listing.
 
     What never ends is left out in the very words of the partial index, which is used only where
     the server sees from the query that the index suffices
     (https://www.mongodb.com/docs/manual/core/index-partial/#query-coverage).
     """
-    kind, _, equals, _, ending = asked.series
     members = _equal(kind, equals)
-    return members if ending is None else members | {_column(kind, ending): {"$lt": NEVER}}
+    if ending is not None:
+        members.setdefault(_column(kind, ending), {})["$lt"] = NEVER
+    return members
 
 
 def each(alike: Sequence[Range]) -> list[Document]:
     """An aggregation that gives, for each group, its first rows."""
     asked = alike[0]
-    kind = asked.series.kind
-    first = Query(kind.TABLE, _members(asked), _ordered(kind, asked.series.order), asked.limit)
+    kind, _, equals, order, ending = asked.series
+    members = _members(kind, equals, ending)
+    first = Query(kind.TABLE, members, _ordered(kind, order), asked.limit)
     joined = {"from": kind.TABLE, "localField": "group", "foreignField": _group(asked)}
     return [
         # Expressions are what `$documents` takes: literally, or a group `$x` would be a field.

@@ -60,11 +60,29 @@ class Rows:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         """See the port."""
-        query = documents.page(kind, where, order, after, limit, descending=descending)
+        query = documents.page(
+            kind, where, order, after, limit, descending=descending, ending=ending
+        )
         with self._limited():
             return [*map(documents.decoder(kind), self._found(query))]
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        """See the port."""
+        query = documents.count(kind, where, limit, ending)
+        with self._limited():
+            return self._database[query.collection].count_documents(
+                query.where, limit=query.limit, session=self._session
+            )
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         """See the port."""

@@ -139,12 +139,31 @@ class PostgresStorage:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         """See the port."""
         with self._reading() as rows:
             return rows.page(
-                kind, where, order=order, after=after, limit=limit, descending=descending
+                kind,
+                where,
+                order=order,
+                after=after,
+                limit=limit,
+                descending=descending,
+                ending=ending,
             )
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        """See the port."""
+        with self._reading() as rows:
+            return rows.count(kind, where, limit=limit, ending=ending)
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         """See the port."""
@@ -231,13 +250,32 @@ class _Rows:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         statement = statements.select_page(
-            kind, tuple(where), tuple(order), behind=after is not None, descending=descending
+            kind,
+            tuple(where),
+            tuple(order),
+            behind=after is not None,
+            descending=descending,
+            ending=ending,
         )
         values = [str(value) for value in (*where.values(), *(after or ()), limit)]
         (rows,) = self._ask([Statement(statement, values)])
         return [kind(*row) for row in rows]
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        statement = statements.count(kind, tuple(where), ending)
+        values = [str(value) for value in (*where.values(), limit)]
+        (((found,),),) = self._ask([Statement(statement, values)])
+        return int(found)
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         sets = _alike(ranges)

@@ -120,15 +120,12 @@ def select_first(
     lock: bool,
 ) -> str:
     """The first rows of each group in an array, behind the place of their group in it."""
-    names = [kind.GROUP, *equals]
-    conditions = [f"{kind.GROUP} = asked.name"]
-    conditions += [f"{name} = ${i}::{_type(kind, name)}" for i, name in enumerate(names[1:], 3)]
-    if ending is not None:  # as a literal: a partial index is used where it is seen to suffice
-        conditions.append(f"{_known(kind, ending)} < '{NEVER}'")
+    members = _conditions(kind, equals, ending, first_place=3)
+    filtered = _filtered([f"{kind.GROUP} = asked.name", *members])
     return (
         f"SELECT asked.place, found.* FROM unnest($1::text[]) WITH ORDINALITY "  # noqa: S608
-        f"AS asked (name, place) CROSS JOIN LATERAL (SELECT {_columns(kind)} FROM {kind.TABLE} "
-        f"WHERE {' AND '.join(conditions)} ORDER BY {_ordered(kind, order, descending=False)} "
+        f"AS asked (name, place) CROSS JOIN LATERAL (SELECT {_columns(kind)} FROM {kind.TABLE}"
+        f"{filtered} ORDER BY {_ordered(kind, order, descending=False)} "
         f"LIMIT $2::bigint{_LOCK if lock else ''}) AS found"
     )
 
@@ -141,24 +138,47 @@ def select_page(
     *,
     behind: bool,
     descending: bool,
+    ending: str | None = None,
 ) -> str:
     """Rows by column values, in an order, from a position on."""
-    places = [
-        f"${number}::{_type(kind, column)}"
-        for number, column in enumerate((*where, *(order if behind else ())), 1)
-    ]
-    conditions = [
-        f"{_known(kind, column)} = {place}" for column, place in zip(where, places, strict=False)
-    ]
+    conditions = _conditions(kind, where, ending)
+    position = _places(kind, order, first_place=len(where) + 1) if behind else []
     if behind:
-        names = ", ".join(_known(kind, column) for column in order)
-        position = ", ".join(places[len(where) :])
-        conditions.append(f"({names}) {'<' if descending else '>'} ({position})")
-    filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        names = ", ".join(order)
+        conditions.append(f"({names}) {'<' if descending else '>'} ({', '.join(position)})")
+    last = len(where) + len(position) + 1
     return (
-        f"SELECT {_columns(kind)} FROM {kind.TABLE}{filtered} "  # noqa: S608 - names are our own
-        f"ORDER BY {_ordered(kind, order, descending=descending)} LIMIT ${len(places) + 1}::bigint"
+        f"SELECT {_columns(kind)} FROM {kind.TABLE}{_filtered(conditions)} "  # noqa: S608
+        f"ORDER BY {_ordered(kind, order, descending=descending)} LIMIT ${last}::bigint"
     )
+
+
+@cache
+def count(kind: type[Record], where: tuple[str, ...], ending: str | None) -> str:
+    """How many rows have column values, up to a limit."""
+    filtered = _filtered(_conditions(kind, where, ending))
+    return (
+        f"SELECT count(*) FROM (SELECT 1 FROM {kind.TABLE}{filtered} "  # noqa: S608
+        f"LIMIT ${len(where) + 1}::bigint) AS found"
+    )
+
+
+def _conditions(
+    kind: type[Record], equals: tuple[str, ...], ending: str | None, *, first_place: int = 1
+) -> list[str]:
+    places = _places(kind, equals, first_place=first_place)
+    conditions = [f"{column} = {place}" for column, place in zip(equals, places, strict=True)]
+    if ending is not None:  # as a literal: a partial index is used where it is seen to suffice
+        conditions.append(f"{_known(kind, ending)} < '{NEVER}'")
+    return conditions
+
+
+def _places(kind: type[Record], columns: tuple[str, ...], *, first_place: int) -> list[str]:
+    return [f"${place}::{_type(kind, column)}" for place, column in enumerate(columns, first_place)]
+
+
+def _filtered(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def declare_scan(kind: type[Record], order: tuple[str, ...], cursor: str) -> str:

@@ -103,12 +103,31 @@ class SqliteStorage:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         """See the port."""
         with translated(), self._connections.reader() as connection:
             return _Rows(connection).page(
-                kind, where, order=order, after=after, limit=limit, descending=descending
+                kind,
+                where,
+                order=order,
+                after=after,
+                limit=limit,
+                descending=descending,
+                ending=ending,
             )
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        """See the port."""
+        with translated(), self._connections.reader() as connection:
+            return _Rows(connection).count(kind, where, limit=limit, ending=ending)
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         """See the port."""
@@ -159,12 +178,31 @@ class _Rows:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         statement = statements.select_page(
-            kind, tuple(where), tuple(order), behind=after is not None, descending=descending
+            kind,
+            tuple(where),
+            tuple(order),
+            behind=after is not None,
+            descending=descending,
+            ending=ending,
         )
         values = (*where.values(), *(after or ()), limit)
         return [kind(*row) for row in self._connection.execute(statement, values)]
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        statement = statements.count(kind, tuple(where), ending)
+        values = (*where.values(), limit)
+        (found,) = self._connection.execute(statement, values).fetchone()
+        return int(found)
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         alike: dict[tuple[object, ...], list[Range]] = {}

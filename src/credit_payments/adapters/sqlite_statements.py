@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import msgspec
@@ -9,11 +10,13 @@ import msgspec
 from credit_payments.domain.records import NEVER, Record
 
 
-def _conditions(kind: type[Record], equals: tuple[str, ...], ending: str | None) -> str:
+def _conditions(kind: type[Record], equals: tuple[str, ...], ending: str | None) -> list[str]:
     conditions = [f"{_known(kind, column)} = ?" for column in equals]
-    if ending is not None:
-        conditions.append(_ends(kind, ending))
-    return "".join(f" AND {condition}" for condition in conditions)
+    return conditions if ending is None else [*conditions, _ends(kind, ending)]
+
+
+def _filtered(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def _ends(kind: type[Record], column: str) -> str:
@@ -49,9 +52,9 @@ def select_first_of_one(
     kind: type[Record], equals: tuple[str, ...], order: tuple[str, ...], ending: str | None
 ) -> str:
     """The first rows of one group, one by one."""
-    conditions = _conditions(kind, equals, ending)
+    filtered = _filtered([f"{kind.GROUP} = ?", *_conditions(kind, equals, ending)])
     return (
-        f"SELECT {_columns(kind)} FROM {kind.TABLE} WHERE {kind.GROUP} = ?{conditions} "  # noqa: S608
+        f"SELECT {_columns(kind)} FROM {kind.TABLE}{filtered} "  # noqa: S608 - names are our own
         f"ORDER BY {_ordered(kind, order, descending=False)} LIMIT ?"
     )
 
@@ -61,10 +64,10 @@ def select_first(
     kind: type[Record], equals: tuple[str, ...], order: tuple[str, ...], ending: str | None
 ) -> str:
     """The first rows of the groups in a JSON array, as a JSON array of arrays of arrays."""
-    conditions = _conditions(kind, equals, ending)
+    filtered = _filtered([f"{kind.GROUP} = asked.value", *_conditions(kind, equals, ending)])
     return (
         f"SELECT json_group_array(json((SELECT json_group_array(json_array({_columns(kind)})) "  # noqa: S608
-        f"FROM (SELECT * FROM {kind.TABLE} WHERE {kind.GROUP} = asked.value{conditions} "
+        f"FROM (SELECT * FROM {kind.TABLE}{filtered} "
         f"ORDER BY {_ordered(kind, order, descending=False)} LIMIT ?)))) "
         f"FROM json_each(?) AS asked"
     )
@@ -78,18 +81,26 @@ def select_page(
     *,
     behind: bool,
     descending: bool,
+    ending: str | None = None,
 ) -> str:
     """Rows by column values, in an order, from a position on."""
-    conditions = [f"{_known(kind, column)} = ?" for column in where]
+    conditions = _conditions(kind, where, ending)
     if behind:
         places = ", ".join("?" * len(order))
         names = ", ".join(_known(kind, column) for column in order)
-        conditions.append(f"({names}) {'<' if descending else '>'} ({places})")
-    filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        # Before what ends: of two bounds on one side, SQLite enters the index at the first.
+        conditions.insert(len(where), f"({names}) {'<' if descending else '>'} ({places})")
     return (
-        f"SELECT {_columns(kind)} FROM {kind.TABLE}{filtered} "  # noqa: S608 - names are our own
+        f"SELECT {_columns(kind)} FROM {kind.TABLE}{_filtered(conditions)} "  # noqa: S608
         f"ORDER BY {_ordered(kind, order, descending=descending)} LIMIT ?"
     )
+
+
+@cache
+def count(kind: type[Record], where: tuple[str, ...], ending: str | None) -> str:
+    """How many rows have column values, up to a limit."""
+    filtered = _filtered(_conditions(kind, where, ending))
+    return f"SELECT count(*) FROM (SELECT 1 FROM {kind.TABLE}{filtered} LIMIT ?)"  # noqa: S608
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
@@ -13,8 +13,18 @@ import msgspec
 
 from credit_payments.adapters.retries import RetryPolicy
 from credit_payments.adapters.stripe_errors import least_wait_seconds, translate, withhold
+from credit_payments.adapters.stripe_listing import (
+    OBJECTS_MAX,
+    Page,
+    asked,
+    check_types,
+    read_page,
+    reader,
+)
+from credit_payments.domain import events
 from credit_payments.domain.stripe_facts import (
     CustomerFacts,
+    DisputeFacts,
     PaymentIntentFacts,
     PaymentMethodFacts,
     RefundFacts,
@@ -25,6 +35,7 @@ from credit_payments.errors import (
     NotFound,
     StripeUnavailable,
 )
+from credit_payments.ports.gateway import Listed
 
 if TYPE_CHECKING:
     from stripe import HTTPClient, RequestOptions, StripeClient, StripeObject
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
         RefundCreateParams,
     )
 
+T = TypeVar("T")
 F = TypeVar("F", bound=msgspec.Struct)
 
 CONNECT_TIMEOUT_SECONDS_MAX = 5.0
@@ -42,13 +54,14 @@ CONNECT_TIMEOUT_SECONDS_MAX = 5.0
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 """https://docs.stripe.com/api/idempotent_requests"""
 
-PAYMENT_METHODS_MAX = 100
-"""One page of a list at Stripe: https://docs.stripe.com/api/pagination"""
-
 DEFAULT_RETRIES = RetryPolicy()
 
 # What the SDK raises of its own when an answer is JSON but not one of Stripe's objects.
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+_payment_intent = reader(PaymentIntentFacts)
+_refund = reader(RefundFacts)
+_dispute = reader(DisputeFacts)
 
 
 class _PaymentMethodPage(msgspec.Struct, frozen=True):
@@ -211,7 +224,7 @@ class StripeGateway:
         page = self._ask(
             _PaymentMethodPage,
             lambda client: client.v1.customers.payment_methods.list(
-                customer_id, params={"limit": PAYMENT_METHODS_MAX}
+                customer_id, params={"limit": OBJECTS_MAX}
             ),
         )
         return page.data
@@ -223,7 +236,67 @@ class StripeGateway:
             lambda client: client.v1.payment_methods.retrieve(payment_method_id),
         )
 
+    def retrieve_refund(self, refund_id: str) -> RefundFacts:
+        """The refund as it is now."""
+        return self._ask(RefundFacts, lambda client: client.v1.refunds.retrieve(refund_id))
+
+    def retrieve_dispute(self, dispute_id: str) -> DisputeFacts:
+        """The dispute as it is now."""
+        return self._ask(DisputeFacts, lambda client: client.v1.disputes.retrieve(dispute_id))
+
+    def list_payment_intents(
+        self, *, since: int, until: int | None, cursor: str | None
+    ) -> Listed[PaymentIntentFacts]:
+        """One page of the payment intents."""
+        params = asked(since, until, cursor)
+        return self._list(
+            _payment_intent, lambda client: client.v1.payment_intents.list(params), cursor
+        )
+
+    def list_refunds(
+        self, *, since: int, until: int | None, cursor: str | None
+    ) -> Listed[RefundFacts]:
+        """One page of the refunds, those of payments without an intent included."""
+        params = asked(since, until, cursor)
+        return self._list(_refund, lambda client: client.v1.refunds.list(params), cursor)
+
+    def list_disputes(
+        self, *, since: int, until: int | None, cursor: str | None
+    ) -> Listed[DisputeFacts]:
+        """One page of the disputes, those of payments without an intent included."""
+        params = asked(since, until, cursor)
+        return self._list(_dispute, lambda client: client.v1.disputes.list(params), cursor)
+
+    def list_events(
+        self, *, since: int, until: int | None, types: Sequence[str], cursor: str | None
+    ) -> Listed[events.Event]:
+        """One page of the events of those types (1 to 20), as far back as Stripe keeps them."""
+        params = asked(since, until, cursor)
+        params["types"] = check_types(types)
+        return self._list(events.from_object, lambda client: client.v1.events.list(params), cursor)
+
+    def retrieve_event(self, event_id: str) -> Mapping[str, Any]:
+        """A whole event as plain JSON data; `NotFound` where Stripe has it no more."""
+        return self._fetch(lambda client: client.v1.events.retrieve(event_id), _whole_event)
+
     def _ask(self, kind: type[F], request: Callable[[StripeClient], StripeObject]) -> F:
+        return self._fetch(request, lambda answer: msgspec.convert(answer, type=kind))
+
+    def _list(
+        self,
+        read: Callable[[Any], T],
+        request: Callable[[StripeClient], StripeObject],
+        cursor: str | None,
+    ) -> Listed[T]:
+        return self._fetch(
+            request, lambda answer: read_page(msgspec.convert(answer, type=Page), read, cursor)
+        )
+
+    def _fetch(
+        self,
+        request: Callable[[StripeClient], StripeObject],
+        read: Callable[[dict[str, Any]], T],
+    ) -> T:
         client = self._client()
         import stripe  # noqa: PLC0415
 
@@ -232,7 +305,7 @@ class StripeGateway:
                 answer = self._retry.call(
                     lambda: request(client), least_wait_seconds=least_wait_seconds
                 )
-            return msgspec.convert(answer.to_dict(), type=kind)
+            return read(answer.to_dict(for_json=True))
         except stripe.StripeError as error:
             raise translate(error) from withhold(error)
         except UNREADABLE as error:
@@ -289,6 +362,12 @@ def _under(idempotency_key: str) -> RequestOptions:
             "An idempotency key has 1 to 255 printable ASCII characters.", param="idempotency_key"
         )
     return {"idempotency_key": idempotency_key}
+
+
+def _whole_event(answer: dict[str, Any]) -> dict[str, Any]:
+    if answer.get("object") != "event":
+        raise ValueError("not an event")
+    return answer
 
 
 _in_our_call: ContextVar[bool] = ContextVar("credit_payments_in_stripe_call", default=False)

@@ -19,6 +19,7 @@ STRIPE_API_BASE = "https://api.stripe.com"
 _SECRET_KEY = re.compile(r"(?:sk|rk)_(test|live)_[A-Za-z0-9_]{1,240}", re.ASCII)
 _PUBLISHABLE_KEY = re.compile(r"pk_(test|live)_[A-Za-z0-9_]{1,240}", re.ASCII)
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{1,240}", re.ASCII)
+_ACCOUNT = re.compile(r"acct_[A-Za-z0-9]{1,240}", re.ASCII)
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:\.[a-z]+)?", re.ASCII)
 _DATABASE = re.compile(r"[a-z][a-z0-9+]*://.*", re.ASCII)
 # Names become parts of a path, and must not lead out of it.
@@ -37,6 +38,7 @@ _BOUNDS: Mapping[str, tuple[float, float, str]] = {
     "low_credits": (1, CREDITS_MAX, "credits"),
     "webhook_tolerance_seconds": (1, 3_600, "seconds"),
     "webhook_body_bytes_max": (1_024, 16 * 1024 * 1024, "bytes"),
+    "worker_lease_seconds": (1, 3_600, "seconds"),
 }
 
 _MAY_BE_NONE = {"low_credits", "purchase_expires_seconds"}
@@ -47,6 +49,7 @@ def problems(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from _database_problems(settings.database)
     yield from _key_problems(settings.stripe_secret_key, settings.stripe_publishable_key)
     yield from _webhook_secret_problems(settings.stripe_webhook_secret)
+    yield from _intake_problems(settings)
     version = settings.stripe_api_version
     if version is not None and not _matches(_API_VERSION, version):
         yield "stripe_api_version", "write it as Stripe does, such as 2023-10-16, or leave it out"
@@ -113,6 +116,14 @@ def _webhook_remedy(given: object) -> str:
     if isinstance(given, str) and given != given.strip():
         return "remove the white space around it"
     return "copy the signing secret of the endpoint from Stripe's dashboard; its form is whsec_…"
+
+
+def _intake_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.webhook_mode not in ("inline", "queued"):
+        yield "webhook_mode", 'choose "inline" or "queued"'
+    accounts: Any = settings.connect_accounts
+    if not all(_matches(_ACCOUNT, account) for account in accounts):
+        yield "connect_accounts", "list the ids of connected accounts: acct_…"
 
 
 def _api_base_problems(base: object, secret: object) -> Iterator[tuple[str, str]]:

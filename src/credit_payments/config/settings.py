@@ -52,7 +52,9 @@ def _to_tuple(given: Sequence[Any]) -> Sequence[Any]:
     try:
         return tuple(given)
     except TypeError as error:
-        raise ConfigurationError("Give packages, bonuses and several secrets as lists.") from error
+        raise ConfigurationError(
+            "Give packages, bonuses, accounts and several secrets as lists."
+        ) from error
 
 
 def _without_slash(url: str | None) -> str | None:
@@ -101,6 +103,11 @@ class Settings:
             or a notifier; otherwise call `system.notifications.deliver()`.
         webhook_tolerance_seconds: how far a webhook's timestamp may be off, both ways.
         webhook_body_bytes_max: the largest webhook body that is read.
+        webhook_mode: whether a webhook is applied before it is answered (`"inline"`), or only
+            stored, and applied by a worker (`"queued"`).
+        connect_accounts: the ids of connected accounts (`acct_…`) whose events are taken, too; of
+            others they are refused.
+        worker_lease_seconds: how long a worker that died is waited for.
         encryption_keys: what personal data is encrypted with: `id:key`, or several while keys are
             rotated, of which the first encrypts (one text with commas or white space between them,
             a sequence, or a mapping). A key is 32 random bytes in base64. None keeps no personal
@@ -152,6 +159,9 @@ class Settings:
     deliver_notifications: bool = True
     webhook_tolerance_seconds: int = 300
     webhook_body_bytes_max: int = 1024 * 1024
+    webhook_mode: str = "inline"
+    connect_accounts: Sequence[str] = attrs.field(default=(), converter=_to_tuple)
+    worker_lease_seconds: float = 60.0
     encryption_keys: key_ring.KeyTexts | None = attrs.field(
         default=None, repr=False, converter=key_ring.split
     )

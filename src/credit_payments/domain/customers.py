@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from credit_payments.domain.decision import Ask, Decision, View
-from credit_payments.domain.records import StripeCustomer
+from credit_payments.domain.records import NEVER, StripeCustomer
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +33,28 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NOTHING = Sealed()
+
+
+class ChangedCustomer(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="changed_customer"
+):
+    """What an event said of a customer at the instant `as_of`: `NEVER` when it is gone."""
+
+    customer_id: str
+    as_of: str
+    sealed: Sealed = NOTHING
+
+    def put_into(self, row: StripeCustomer) -> StripeCustomer:
+        """The row as this says, if it is no older than what the row has from Stripe.
+
+        What is not kept of a customer does not begin to be.
+        """
+        is_gone = self.as_of == NEVER
+        if row.as_of > self.as_of or (Sealed.of(row) == NOTHING and not is_gone):
+            return row
+        if self.sealed == NOTHING and not is_gone:  # there are no keys to encrypt it with
+            return row
+        return msgspec.structs.replace(self.sealed.put_into(row), as_of=self.as_of)
 
 
 def normal_email(email: str) -> str:
@@ -75,6 +97,8 @@ class KeepCustomer(msgspec.Struct, frozen=True, kw_only=True):
             return Decision(None, (self.sealed.put_into(new),))
         if known.user_id != self.user_id or Sealed.of(known) != NOTHING or self.sealed == NOTHING:
             return Decision(None)
+        if known.as_of == NEVER:  # forgotten: a late repetition brings nothing back
+            return Decision(None)
         return Decision(None, (self.sealed.put_into(known),))
 
 
@@ -92,12 +116,14 @@ class Reseal(msgspec.Struct, frozen=True, kw_only=True):
         """Nothing more."""
         return ()
 
-    def decide(self, view: View, now: str) -> Decision[None]:  # noqa: ARG002 - part of the protocol
-        """Replace them, if there is such a customer."""
+    def decide(self, view: View, now: str) -> Decision[None]:
+        """Replace them, if there is such a customer; with nothing, no late message undoes it."""
         known = view.get(StripeCustomer, self.customer_id)
-        if known is None or Sealed.of(known) == self.sealed:
+        if known is None:
             return Decision(None)
-        return Decision(None, (self.sealed.put_into(known),))
+        as_of = NEVER if self.sealed == NOTHING else now
+        changed = msgspec.structs.replace(self.sealed.put_into(known), as_of=as_of)
+        return Decision(None, () if changed == known else (changed,))
 
 
 class Renewal(msgspec.Struct, frozen=True):

@@ -60,6 +60,7 @@ class Wallet(Record, frozen=True):
 
     TABLE: ClassVar = "wallets"
     KEY: ClassVar = "user_id"
+    SPARSE: ClassVar = (("due_at", ("due_at", "user_id")),)
     MUTABLE: ClassVar = (
         "available",
         "held",
@@ -217,14 +218,19 @@ class Payment(Record, frozen=True):
     `refunded_credits` and `disputed_credits` (together, what was taken back), `clawback` (the JSON
     of where it was taken from) and `reversals` (how often something was posted); `locked` is 1
     while a dispute freezes the lot. The credits expire `expires_seconds` after they came.
+    `decided_by` names the person who decided whose it is and what it buys, where one had to.
     """
 
     TABLE: ClassVar = "payments"
     KEY: ClassVar = "payment_intent_id"
     GUARDED: ClassVar = True  # what is told of an unknown payment is filed, for when it is known
     MUTABLE: ClassVar = (
+        "user_id",
         "status",
         "quarantined",
+        "amount_minor",
+        "currency",
+        "credits",
         "received_minor",
         "credited",
         "refunded_credits",
@@ -235,6 +241,7 @@ class Payment(Record, frozen=True):
         "disputes",
         "clawback",
         "updated_at",
+        "decided_by",
     )
 
     payment_intent_id: str
@@ -257,6 +264,7 @@ class Payment(Record, frozen=True):
     clawback: str
     created_at: str
     updated_at: str
+    decided_by: str | None = None
 
 
 class Purchase(Record, frozen=True):
@@ -322,7 +330,8 @@ class StripeCustomer(Record, frozen=True):
 
     `email`, `name` and `phone` are envelopes of the cipher, and `email_index` is what the address
     is found by without being read. All four are None where no cipher is configured: personal data
-    then stays with Stripe.
+    then stays with Stripe. `as_of` is the instant of Stripe's latest word on them; it is `NEVER`
+    for a customer that is gone, so that no late message brings anything back.
     """
 
     TABLE: ClassVar = "stripe_customers"
@@ -331,7 +340,7 @@ class StripeCustomer(Record, frozen=True):
         ("user_id", "created_at", "stripe_customer_id"),
         ("email_index", "created_at", "stripe_customer_id"),
     )
-    MUTABLE: ClassVar = ("email", "name", "phone", "email_index")
+    MUTABLE: ClassVar = ("email", "name", "phone", "email_index", "as_of")
 
     stripe_customer_id: str
     user_id: str
@@ -341,32 +350,62 @@ class StripeCustomer(Record, frozen=True):
     # Behind the others because they came later, and a column can only be added at the end.
     phone: str | None = None
     email_index: str | None = None
+    as_of: str = ""
 
 
 class Event(Record, frozen=True):
-    """A webhook event and what became of it; `subject` is the Stripe object it speaks of."""
+    """A webhook event and what became of it; `subject` is the Stripe object it speaks of.
+
+    `status` is `due` until it was applied (`done`), or too many tries have failed (`dead`), or a
+    person has put it away (`discarded`). While it is due, `payload` is the JSON of the facts in it,
+    nothing personal among them; `due_at` is when it is tried next, `attempts` how often it was,
+    `lease` who tries now, and `problem` why the last try failed. Events about one subject share a
+    `lane`, so that workers who take different lanes keep out of each other's way. `created_at` is
+    Stripe's instant, `received_at` ours.
+    """
 
     TABLE: ClassVar = "events"
     KEY: ClassVar = "event_id"
-    MUTABLE: ClassVar = ("outcome",)
+    GROUP: ClassVar = "lane"
+    INDEXES: ClassVar = (("received_at", "event_id"),)
+    SPARSE: ClassVar = (("due_at", ("lane", "status", "due_at", "event_id")),)
+    MUTABLE: ClassVar = (
+        "outcome",
+        "status",
+        "payload",
+        "attempts",
+        "due_at",
+        "lease",
+        "problem",
+    )
 
     event_id: str
     type: str
     subject: str
     outcome: str
     received_at: str
+    # Behind the others because they came later.
+    status: str = "done"
+    lane: str = "0"
+    payload: str = ""
+    attempts: int = 0
+    due_at: str = NEVER
+    lease: str = ""
+    problem: str | None = None
+    created_at: str = ""
 
 
 class Incident(Record, frozen=True):
     """Something about a payment that a person must decide, kept with what is needed for it.
 
-    `status` is `open` until the same facts, reported again, could be applied.
+    `status` is `open` until the same facts, reported again, could be applied (`resolved`), or a
+    person has decided; then `decision` says what, and who.
     """
 
     TABLE: ClassVar = "quarantine"
     KEY: ClassVar = "incident_id"
     INDEXES: ClassVar = (("status", "created_at", "incident_id"),)
-    MUTABLE: ClassVar = ("status", "reason", "facts", "event_id")
+    MUTABLE: ClassVar = ("status", "reason", "facts", "event_id", "decision")
 
     incident_id: str
     status: str
@@ -374,6 +413,7 @@ class Incident(Record, frozen=True):
     event_id: str | None
     facts: str
     created_at: str
+    decision: str | None = None
 
 
 class Notification(Record, frozen=True):
@@ -400,6 +440,21 @@ class Notification(Record, frozen=True):
     created_at: str
 
 
+class Checkpoint(Record, frozen=True):
+    """How far a long task has come, so that another process can go on with it.
+
+    `state` is the task's own JSON.
+    """
+
+    TABLE: ClassVar = "checkpoints"
+    KEY: ClassVar = "name"
+    MUTABLE: ClassVar = ("state", "updated_at")
+
+    name: str
+    state: str
+    updated_at: str
+
+
 RECORDS: tuple[type[Record], ...] = (
     Event,
     Incident,
@@ -414,6 +469,7 @@ RECORDS: tuple[type[Record], ...] = (
     Hold,
     Entry,
     Notification,
+    Checkpoint,
 )
 """Every kind of row, in the order in which databases lock and write them.
 

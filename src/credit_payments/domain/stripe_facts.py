@@ -28,6 +28,7 @@ RefundId: TypeAlias = Annotated[str, _id("re", "pyr")]
 ChargeId: TypeAlias = Annotated[str, _id("ch", "py")]
 DisputeId: TypeAlias = Annotated[str, _id("dp", "du", "pdp")]
 CustomerId: TypeAlias = Annotated[str, _id("cus")]
+FraudWarningId: TypeAlias = Annotated[str, _id("issfr")]
 
 
 class Reference(msgspec.Struct, frozen=True, gc=False):
@@ -92,6 +93,7 @@ class RefundFacts(msgspec.Struct, frozen=True, gc=False, tag_field="object", tag
     payment_intent: PaymentIntentId | Reference | None = None
     charge: Ref = None
     reason: str | None = None
+    created: Seconds = 0
 
 
 class ChargeFacts(msgspec.Struct, frozen=True, gc=False, tag_field="object", tag="charge"):
@@ -131,7 +133,20 @@ class DisputeFacts(msgspec.Struct, frozen=True, gc=False, tag_field="object", ta
     ) = None
 
 
-class CustomerFacts(msgspec.Struct, frozen=True):
+class FraudWarningFacts(
+    msgspec.Struct, frozen=True, gc=False, tag_field="object", tag="radar.early_fraud_warning"
+):
+    """https://docs.stripe.com/api/radar/early_fraud_warnings/object."""
+
+    id: FraudWarningId
+    created: Seconds
+    fraud_type: str = "misc"
+    actionable: bool = True
+    payment_intent: Ref = None
+    charge: Ref = None
+
+
+class CustomerFacts(msgspec.Struct, frozen=True, tag_field="object", tag="customer"):
     """https://docs.stripe.com/api/customers/object."""
 
     id: CustomerId

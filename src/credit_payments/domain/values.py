@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -202,12 +202,30 @@ class Notification:
 
 
 @attrs.frozen(kw_only=True)
+class StripeEvent:
+    """An event of Stripe's for a handler of the host's (https://docs.stripe.com/api/events/object).
+
+    It may come more than once: `id` is the same each time, and `attempt` counts from 1. `created`
+    is in Unix seconds, and `data["object"]` what the event is about.
+    """
+
+    id: str
+    type: str
+    created: int
+    livemode: bool
+    account: str | None
+    data: Mapping[str, Any] = attrs.field(repr=False)
+    attempt: int
+
+
+@attrs.frozen(kw_only=True)
 class Delivery:
     """What became of a webhook.
 
-    `outcome` is `"applied"`, `"duplicate"` (its effect was there already), `"ignored"` (it says
-    nothing about credits, and nothing is kept) or `"quarantined"` (kept for a person, with its
-    `reason`). What is kept is durable; each of them is answered with 2xx.
+    `outcome` is `"applied"`, `"queued"` (kept, and applied soon by a worker), `"duplicate"` (it was
+    told of before, or its effect was there already), `"ignored"` (it says nothing about credits,
+    and nothing is kept) or `"quarantined"` (kept for a person, with its `reason`). What is kept is
+    durable; each of them is answered with 2xx.
     """
 
     event_id: str

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
+import attrs
+
+from credit_payments.domain.events import Event
 from credit_payments.domain.stripe_facts import (
     CustomerFacts,
+    DisputeFacts,
     PaymentIntentFacts,
     PaymentMethodFacts,
     RefundFacts,
 )
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Listed(Generic[T]):
+    """One page of what the provider has, newest first.
+
+    Attributes:
+        items: the objects that could be read.
+        cursor: where the next page begins; None on the last page.
+        unreadable: the ids of the page's other objects, which are not what we know as such an
+            object. They do not end a walk, but they are somebody's money: report them.
+    """
+
+    items: Sequence[T]
+    cursor: str | None = None
+    unreadable: Sequence[str] = ()
 
 
 class PaymentGateway(Protocol):
@@ -26,6 +48,14 @@ class PaymentGateway(Protocol):
     `NotFound` for an unknown id, `CardDeclined`, `IdempotencyConflict`, and `StripeUnavailable`
     when the outcome is not known or the provider cannot serve; then nothing is known to have
     happened, and the same call under the same key is safe.
+
+    A list is walked one page a call, each one request of at most 100 objects, newest first, from
+    `since` (inclusive) up to `until` (exclusive, None for no end), both by the object's creation
+    in Unix seconds. `cursor` is the last page's, None for the first page. A cursor names an object
+    and not a position: what is created during a walk neither repeats nor displaces an older
+    object, and is found by the next walk. `NotFound` (`starting_after`) says that the provider
+    has the cursor's object no more: begin anew. A page that says that more follows without leading
+    on to it raises `StripeUnavailable`, so that no walk goes round in circles or ends too early.
     """
 
     def create_payment_intent(
@@ -85,4 +115,44 @@ class PaymentGateway(Protocol):
 
     def retrieve_payment_method(self, payment_method_id: str) -> PaymentMethodFacts:
         """One payment method."""
+        ...
+
+    def retrieve_refund(self, refund_id: str) -> RefundFacts:
+        """The refund as it is now."""
+        ...
+
+    def retrieve_dispute(self, dispute_id: str) -> DisputeFacts:
+        """The dispute as it is now."""
+        ...
+
+    def list_payment_intents(
+        self, *, since: int, until: int | None, cursor: str | None
+    ) -> Listed[PaymentIntentFacts]:
+        """One page of the payment intents."""
+        ...
+
+    def list_refunds(
+        self, *, since: int, until: int | None, cursor: str | None
+    ) -> Listed[RefundFacts]:
+        """One page of the refunds, those of payments without an intent included."""
+        ...
+
+    def list_disputes(
+        self, *, since: int, until: int | None, cursor: str | None
+    ) -> Listed[DisputeFacts]:
+        """One page of the disputes, those of payments without an intent included."""
+        ...
+
+    def list_events(
+        self, *, since: int, until: int | None, types: Sequence[str], cursor: str | None
+    ) -> Listed[Event]:
+        """One page of the events of those types (1 to 20), as far back as the provider keeps them.
+
+        Stripe keeps 30 days: https://docs.stripe.com/api/events. Each has the form it had when it
+        happened. `InvalidRequest` for another number of types.
+        """
+        ...
+
+    def retrieve_event(self, event_id: str) -> Mapping[str, Any]:
+        """A whole event as plain JSON data; `NotFound` where the provider has it no more."""
         ...

@@ -36,13 +36,36 @@ class Reader(Protocol):
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         """At most `limit` rows whose columns equal `where`, ordered by the columns `order`.
 
         `after` holds the `order` columns of the last row already seen; rows strictly behind it
-        are answered, so that rows added meanwhile neither repeat nor hide any. One of the kind's
-        `INDEXES` or `UNIQUE` starts with the columns of `where` and then `order`; or `where` is
-        empty and `order` is the key alone.
+        are answered, so that rows added meanwhile neither repeat nor hide any. With `ending`, only
+        rows for which the instant in that column ever comes, as in a `Series`.
+
+        One of the kind's `INDEXES` or `UNIQUE` (or the `SPARSE` one of `ending`) starts with the
+        columns of `where`, if there are any, and then `order`; or `where` is empty and `order` is
+        the key alone.
+        """
+        ...
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        """How many rows have columns that equal `where`, counted no further than `limit`.
+
+        So it costs no more than `limit` rows do, which is at least 1, however many there are; the
+        answer `limit` means as many or more. With `ending`, only rows for which the instant in that
+        column ever comes, as in a `Series`.
+
+        One of the kind's `INDEXES` or `UNIQUE` (or the `SPARSE` one of `ending`) starts with the
+        columns of `where`.
         """
         ...
 

@@ -93,12 +93,31 @@ class HostTransaction:
         after: Sequence[str | int] | None = None,
         limit: int,
         descending: bool = False,
+        ending: str | None = None,
     ) -> list[R]:
         """As `Reader.page`."""
         with self.snapshot() as reader:
             return reader.page(
-                kind, where, order=order, after=after, limit=limit, descending=descending
+                kind,
+                where,
+                order=order,
+                after=after,
+                limit=limit,
+                descending=descending,
+                ending=ending,
             )
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Mapping[str, str | int],
+        *,
+        limit: int,
+        ending: str | None = None,
+    ) -> int:
+        """As `Reader.count`."""
+        with self.snapshot() as reader:
+            return reader.count(kind, where, limit=limit, ending=ending)
 
     def snapshot(self) -> AbstractContextManager[Reader]:
         """Reads within the transaction."""

@@ -58,6 +58,10 @@ class Ticket(Generic[A]):
         self.error = error
         self.done = True
 
+    def outcome(self) -> A | Exception:
+        """The answer, or the error."""
+        return self.error if self.error is not None else cast("A", self.answer)
+
     def result(self) -> A:
         """The answer, or the error raised."""
         if self.error is not None:

@@ -6,13 +6,14 @@ import os
 import random
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, TypeVar
 
 from credit_payments.domain import instants
 from credit_payments.domain.decision import Command
-from credit_payments.errors import StorageUnavailable
+from credit_payments.errors import QueueFull, StorageUnavailable
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.storage import Storage, WriteConflict
 from credit_payments.posting import batch as batches
@@ -94,16 +95,67 @@ class PostingQueue:
             self._pause(overtaken + 1)
         raise StorageUnavailable("Other writers kept getting ahead; try again.")
 
+    def submit_all(self, commands: Sequence[Command[A]]) -> list[A | Exception]:
+        """Run many commands, in as few transactions as they fit in; what became of each.
+
+        They are decided in their order, unless something fails. What a command was rejected with,
+        or what `submit` would raise, takes the place of its answer.
+        """
+        tickets: list[Ticket[A]] = [Ticket(command) for command in commands]
+        self._pass_together(tickets)
+        return [self._outcome(ticket) for ticket in tickets]
+
+    def _outcome(self, ticket: Ticket[A]) -> A | Exception:
+        if not isinstance(ticket.error, Overtaken):
+            return ticket.outcome()
+        try:
+            return self.submit(ticket.command)
+        except Exception as error:  # noqa: BLE001 - the caller looks at it
+            return error
+
     def _pass_through(self, ticket: Ticket[Any]) -> None:
         try:
-            leads = self._line.enter(ticket)
-            while not ticket.done:
-                if leads or self._line.wait(ticket):
-                    self._lead(ticket)
-                leads = False
+            self._see_through(ticket, leads=self._line.enter(ticket))
         except BaseException:  # KeyboardInterrupt: this thread will be there for nobody
             self._line.leave(ticket)
             raise
+
+    def _pass_together(self, tickets: Sequence[Ticket[Any]]) -> None:
+        """Stand in line with all of them at once.
+
+        They are answered in their order, so to wait for one after the other is to wait for all;
+        and each hands on the waking that woke it.
+        """
+        waiting: deque[tuple[Ticket[Any], bool]] = deque()
+        try:
+            for ticket in tickets:
+                try:
+                    waiting.append((ticket, self._line.enter(ticket)))
+                except (QueueFull, StorageUnavailable) as error:
+                    ticket.fail(error)
+            while waiting:
+                ticket, leads = waiting[0]
+                self._see_through(ticket, leads=leads)
+                waiting.popleft()
+        except BaseException:  # KeyboardInterrupt: this thread will be there for none of them
+            for ticket, _ in waiting:
+                self._line.leave(ticket)
+            raise
+
+    def _see_through(self, ticket: Ticket[Any], *, leads: bool) -> None:
+        """Lead and wait until a ticket has its answer.
+
+        Who does not lead waits to be woken even when the answer is there by now: whoever woke it
+        relies on it to wake the next.
+        """
+        while True:
+            if leads:
+                self._lead(ticket)
+                if ticket.done:
+                    return
+            leads = self._line.wait(ticket)
+            if ticket.done and not leads:
+                return
 
     def within(self, connection: Any) -> HostTransaction:
         """Who runs commands inside of a transaction of the host's, instead of in the queue."""

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from credit_payments.domain import clawback, payment, reversal
+from credit_payments.domain import clawback, inbox, payment, reversal
 from credit_payments.domain.book import needs_credits, needs_due, needs_lots
 from credit_payments.domain.decision import Ask, Decision, View
 from credit_payments.domain.records import (
@@ -19,14 +19,18 @@ from credit_payments.domain.records import (
     Wallet,
 )
 
-Outcome: TypeAlias = Literal["applied", "duplicate", "ignored", "quarantined"]
+Outcome: TypeAlias = Literal["applied", "duplicate", "ignored", "quarantined", "queued"]
+
+_OPEN = ("quarantined", "queued")
+"""Outcomes of events that are decided again when they are told again."""
 
 
 class Messenger(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The event that told of the facts; a confirmation has none."""
+    """The event that told of the facts, at Stripe's instant; a confirmation has none."""
 
     event_id: str
     type: str
+    created_at: str = ""
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -53,9 +57,9 @@ def needs_of(view: View, known: Payment) -> Iterator[Ask]:
 
 
 def is_done(view: View, messenger: Messenger | None) -> bool:
-    """Whether this very event was applied; one in quarantine is decided again."""
+    """Whether this very event was applied; one that waits, or is quarantined, is decided again."""
     event = view.get(Event, messenger.event_id) if messenger else None
-    return event is not None and event.outcome != "quarantined"
+    return event is not None and event.outcome not in _OPEN
 
 
 def handled(
@@ -66,8 +70,17 @@ def handled(
         return []
     known = view.get(Event, messenger.event_id)
     if known is not None:
-        return [msgspec.structs.replace(known, outcome=outcome)]
-    return [Event(messenger.event_id, messenger.type, subject, outcome, now)]
+        return [inbox.done(known, outcome)]
+    return [
+        Event(
+            messenger.event_id,
+            messenger.type,
+            subject,
+            outcome,
+            now,
+            created_at=messenger.created_at,
+        )
+    ]
 
 
 def file(

@@ -104,11 +104,12 @@ def test_an_honest_database_breaks_nothing(played: Played) -> None:
         ("DELETE FROM events WHERE type = 'payment_intent.payment_failed'", "webhooks"),
         ("UPDATE events SET outcome = 'quarantined'", "webhooks"),
         (
-            "INSERT INTO quarantine VALUES ('payment:pi_x', 'open', 'odd', NULL, '{}', '2024')",
+            "INSERT INTO quarantine VALUES ('payment:pi_x', 'open', 'odd', NULL, '{}', '2024', NULL)",
             "quarantine",
         ),
         (
-            f"INSERT INTO events VALUES ('{FORGED}', 'x', 'pi_x', 'applied', '2024')",
+            "INSERT INTO events (event_id, type, subject, outcome, received_at) "
+            f"VALUES ('{FORGED}', 'x', 'pi_x', 'applied', '2024')",
             "forgeries",
         ),
     ],

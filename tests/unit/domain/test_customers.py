@@ -12,6 +12,7 @@ from tests.support.table import Table
 
 from credit_payments.domain.customers import (
     NOTHING,
+    ChangedCustomer,
     KeepCustomer,
     Renew,
     Renewal,
@@ -19,15 +20,22 @@ from credit_payments.domain.customers import (
     Sealed,
     normal_email,
 )
-from credit_payments.domain.records import StripeCustomer
+from credit_payments.domain.records import NEVER, StripeCustomer
+from credit_payments.settlement import Messenger, ReportCustomer
 
 NOW, LATER = "2024-01-01T00:00:00.000000Z", "2024-01-02T00:00:00.000000Z"
+LATEST = "2024-01-03T00:00:00.000000Z"
 SEALED = Sealed(email="e1", name="n1", phone=None, email_index="i1")
 NEWER = Sealed(email="e2", name="n2", phone="p2", email_index="i2")
 
 
 def rows(table: Table) -> list[StripeCustomer]:
     return [row for row in table.rows.values() if isinstance(row, StripeCustomer)]
+
+
+def report(changed: ChangedCustomer, event_id: str = "evt_0") -> ReportCustomer:
+    messenger = Messenger(event_id=event_id, type="customer.updated")
+    return ReportCustomer(facts=changed, messenger=messenger)
 
 
 def only_row(table: Table) -> StripeCustomer:
@@ -63,12 +71,54 @@ def test_a_repetition_leaves_the_first_envelopes() -> None:
     assert Sealed.of(only_row(table)) == SEALED
 
 
-@pytest.mark.parametrize("sealed", [NEWER, NOTHING])
-def test_fields_are_replaced_as_a_whole(sealed: Sealed) -> None:
+@pytest.mark.parametrize(("sealed", "as_of"), [(NEWER, LATER), (NOTHING, NEVER)])
+def test_fields_are_replaced_as_a_whole(sealed: Sealed, as_of: str) -> None:
     table = Table()
     table.run(KeepCustomer(customer_id="cus_1", user_id="ada", sealed=SEALED))
     table.run(Reseal(customer_id="cus_1", sealed=sealed), LATER)
-    assert only_row(table) == sealed.put_into(StripeCustomer("cus_1", "ada", None, None, NOW))
+    blank = StripeCustomer("cus_1", "ada", None, None, NOW, as_of=as_of)
+    assert only_row(table) == sealed.put_into(blank)
+
+
+def test_what_was_forgotten_is_not_brought_back_by_a_late_repetition() -> None:
+    table = Table()
+    table.run(KeepCustomer(customer_id="cus_1", user_id="ada", sealed=SEALED))
+    table.run(Reseal(customer_id="cus_1", sealed=NOTHING), LATER)
+    table.run(KeepCustomer(customer_id="cus_1", user_id="ada", sealed=SEALED), LATER)
+    table.run(report(ChangedCustomer(customer_id="cus_1", as_of=LATEST, sealed=NEWER)))
+    assert Sealed.of(only_row(table)) == NOTHING
+
+
+def test_the_latest_word_of_stripe_is_kept_whatever_the_order() -> None:
+    for order in ((NEWER, LATER, SEALED, NOW), (SEALED, NOW, NEWER, LATER)):
+        table = Table()
+        table.run(KeepCustomer(customer_id="cus_1", user_id="ada", sealed=SEALED))
+        for number in (0, 2):
+            sealed, as_of = order[number], order[number + 1]
+            changed = ChangedCustomer(customer_id="cus_1", as_of=as_of, sealed=sealed)
+            table.run(report(changed, f"evt_{number}"))
+        assert Sealed.of(only_row(table)) == NEWER
+
+
+def test_of_a_deleted_customer_only_whose_it_was_is_kept() -> None:
+    table = Table()
+    table.run(KeepCustomer(customer_id="cus_1", user_id="ada", sealed=SEALED))
+    gone = table.run(report(ChangedCustomer(customer_id="cus_1", as_of=NEVER), "evt_1"), LATER)
+    late = ChangedCustomer(customer_id="cus_1", as_of=LATEST, sealed=NEWER)
+    assert gone.outcome == "applied"
+    assert table.run(report(late, "evt_2"), LATEST).outcome == "ignored"
+    assert only_row(table) == StripeCustomer("cus_1", "ada", None, None, NOW, as_of=NEVER)
+
+
+def test_what_is_not_kept_of_a_customer_does_not_begin_to_be() -> None:
+    table = Table()
+    table.run(KeepCustomer(customer_id="cus_1", user_id="ada"))
+    changed = ChangedCustomer(customer_id="cus_1", as_of=LATER, sealed=NEWER)
+    assert table.run(report(changed)).outcome == "ignored"
+    assert Sealed.of(only_row(table)) == NOTHING
+    stranger = ChangedCustomer(customer_id="cus_2", as_of=LATER, sealed=NEWER)
+    assert table.run(report(stranger, "evt_2")).outcome == "ignored"
+    assert (StripeCustomer, "cus_2") not in table.rows
 
 
 def test_nobody_is_made_up_by_replacing() -> None:

@@ -7,6 +7,7 @@ import hmac
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
@@ -22,10 +23,12 @@ from credit_payments.testing.simulator.faults import Faults
 from credit_payments.testing.simulator.form import decode_form
 from credit_payments.testing.simulator.idempotency import IdempotencyKeys, Stored
 from credit_payments.testing.simulator.ids import IdFactory
-from credit_payments.testing.simulator.listing import list_page
+from credit_payments.testing.simulator.inprocess import form_pairs
+from credit_payments.testing.simulator.listing import list_page, matches
 from credit_payments.testing.simulator.params import Schema, hash_of, integer, metadata, string
 from credit_payments.testing.simulator.problems import BadParameter, Problem
 from credit_payments.testing.simulator.signing import signature_header
+from credit_payments.testing.simulator.table import Table
 
 
 def test_nested_form_parameters_become_hashes_and_lists() -> None:
@@ -157,26 +160,93 @@ def test_a_signature_is_an_hmac_over_time_and_body() -> None:
 
 
 def test_pages_end_where_the_rows_end() -> None:
-    rows = [{"id": str(number), "created": number} for number in range(5)]
+    table = Table("thing")
+    for number in range(5):
+        table.add({"id": str(number), "created": number})
 
     def page(**params: Any) -> tuple[list[str], bool]:
-        found = list_page(rows, params, url="/v1/x", where=lambda _row: True)
+        found = list_page(table, params, url="/v1/x", where=lambda _row: True)
         return [row["id"] for row in found["data"]], found["has_more"]
 
-    assert page(limit=5) == (["0", "1", "2", "3", "4"], False)
-    assert page(limit=2, starting_after="2") == (["3", "4"], False)
-    assert page(limit=1, starting_after="2") == (["3"], True)
-    assert page(limit=2, ending_before="3") == (["1", "2"], True)
-    assert page(created={"gt": 1, "lte": 3}) == (["2", "3"], False)
+    assert page(limit=5) == (["4", "3", "2", "1", "0"], False)
+    assert page(limit=2, starting_after="2") == (["1", "0"], False)
+    assert page(limit=1, starting_after="2") == (["1"], True)
+    assert page(limit=2, ending_before="1") == (["3", "2"], True)
+    assert page(limit=3, ending_before="1") == (["4", "3", "2"], False)
+    assert page(created={"gt": 1, "lte": 3}) == (["3", "2"], False)
     assert page(created={"gte": 1, "lt": 2}) == (["1"], False)
     for params in ({"starting_after": "9"}, {"starting_after": "1", "ending_before": "3"}):
         with pytest.raises(Problem):
             page(**params)
 
 
+@given(
+    created=st.lists(st.integers(0, 9), max_size=12),
+    bounds=st.dictionaries(st.sampled_from(["gt", "gte", "lt", "lte"]), st.integers(0, 9)),
+    only=st.sampled_from([None, "a", "b", "none"]),
+    limit=st.integers(1, 5),
+    direction=st.sampled_from([None, "starting_after", "ending_before"]),
+    data=st.data(),
+)
+def test_a_page_is_what_a_search_through_everything_finds(
+    created: list[int],
+    bounds: dict[str, int],
+    only: str | None,
+    limit: int,
+    direction: str | None,
+    data: st.DataObject,
+) -> None:
+    # A clock that was set back is among these, as is a cursor outside of the filter.
+    table = Table("thing", "owner")
+    for number, moment in enumerate(created):
+        table.add({"id": str(number), "created": moment, "owner": "ab"[number % 2]})
+    params: dict[str, Any] = {"limit": limit, "created": bounds}
+    if only is not None:
+        params["owner"] = only
+    newest = list(table.newest_first())
+    if direction is not None and newest:
+        params[direction] = data.draw(st.sampled_from(newest))["id"]
+        cut = next(n for n, row in enumerate(newest) if row["id"] == params[direction])
+        newest = newest[cut + 1 :] if direction == "starting_after" else newest[:cut]
+    compare = {"gt": int.__gt__, "gte": int.__ge__, "lt": int.__lt__, "lte": int.__le__}
+    found = [
+        row
+        for row in newest
+        if only in (None, row["owner"])
+        and all(compare[name](row["created"], moment) for name, moment in bounds.items())
+    ]
+    expected = found[-limit:] if "ending_before" in params else found[:limit]
+    page = list_page(table, params, url="/v1/x", where=matches(params, "owner"))
+    assert page["data"] == expected
+    assert page["has_more"] == (len(found) > limit)
+
+
+def test_a_table_that_forgets_its_oldest_finds_the_others() -> None:
+    table = Table("thing", "owner")
+    for number in range(6):
+        table.add({"id": str(number), "created": number, "owner": "ab"[number % 2]})
+    table.remove("5")
+    table.keep_newest(3)
+    assert [row["id"] for row in table.newest_first()] == ["4", "3", "2"]
+    assert [row["id"] for row in table.of("owner", "a")] == ["4", "2"]
+    page = list_page(table, {"starting_after": "4"}, url="/v1/x", where=lambda _row: True)
+    assert [row["id"] for row in page["data"]] == ["3", "2"]
+    with pytest.raises(Problem, match="No such thing"):
+        list_page(table, {"starting_after": "1"}, url="/v1/x", where=lambda _row: True)
+
+
+def test_parameters_are_flattened_as_they_are_read() -> None:
+    params = {"a": {"b": [1, {"c": None}]}, "yes": True, "metadata": {"k": "v&="}}
+    assert decode_form(urlencode(list(form_pairs(params)))) == {
+        "a": {"b": ["1", {"c": ""}]},
+        "yes": "true",
+        "metadata": {"k": "v&="},
+    }
+
+
 def test_expanding_replaces_ids_and_refuses_plain_fields() -> None:
     account = Account(seed=0, clock=SimulatedClock(1), api_version="2023-10-16")
-    account.customers.add({"id": "cus_1", "object": "customer"})
+    account.customers.add({"id": "cus_1", "object": "customer", "created": 1})
     row = {"object": "payment_intent", "customer": "cus_1", "amount": 5, "latest_charge": None}
     assert expanded(account, row, ["customer"])["customer"]["object"] == "customer"
     assert expanded(account, row, ["latest_charge.customer"]) == row

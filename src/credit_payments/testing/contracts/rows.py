@@ -26,6 +26,7 @@ from credit_payments.testing.contracts.tools import (
     a_row,
     first,
     load,
+    order_within_group,
     put,
     types_of,
 )
@@ -94,7 +95,7 @@ class RowContract:
                 *reader.scan(kind, order=order),
             ]
         if kind.GROUP:
-            asked = Range(Series(kind, getattr(row, kind.GROUP), (), kind.INDEXES[0][1:]), 2)
+            asked = Range(Series(kind, getattr(row, kind.GROUP), (), order_within_group(kind)), 2)
             read += first(storage, asked)[asked]
         found = [one for one in read if one is not None]
         assert found == [row] * len(read)

@@ -96,6 +96,12 @@ def a_row(
     return kind(**{**filled, **given})
 
 
+def order_within_group(kind: type[Record]) -> tuple[str, ...]:
+    """The order of an index that starts with the column of the kind's group."""
+    indexes = (*kind.INDEXES, *(columns for _, columns in kind.SPARSE))
+    return next(columns[1:] for columns in indexes if columns[0] == kind.GROUP)
+
+
 def a_lot(number: int, **given: Any) -> Lot:
     fields = {"user_id": "ada", "sequence": number, "open": 1, "available": 1, **given}
     return a_row(Lot, f"grant:{number}", **fields)

@@ -144,7 +144,9 @@ class TransactionContract:
             assert reader.get(Wallet, "bob") is None
             assert list(reader.scan(Wallet, order=("user_id",))) == [first]
             assert reader.page(Wallet, {}, order=("user_id",), limit=9) == [first]
+            assert reader.count(Wallet, {}, limit=9) == 1
         with storage.snapshot() as reader:
+            assert reader.count(Wallet, {}, limit=9) == 2
             assert len(list(reader.scan(Wallet, order=("user_id",)))) == 2
 
     def test_a_snapshot_sees_one_instant_of_all_kinds(self, storage: Storage) -> None:

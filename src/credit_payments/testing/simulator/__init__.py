@@ -9,11 +9,13 @@ from __future__ import annotations
 from .clock import SimulatedClock
 from .delivery import Attempt
 from .faults import Faults
+from .network import Arrival
 from .problems import CardProblem, Problem
 from .simulator import StripeSimulator
 from .webhooks import Webhooks
 
 __all__ = [
+    "Arrival",
     "Attempt",
     "CardProblem",
     "Faults",

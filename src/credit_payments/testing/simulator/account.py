@@ -13,44 +13,12 @@ import msgspec
 from ._types import Json
 from .clock import SimulatedClock
 from .ids import IdFactory
-from .problems import resource_missing
+from .table import Table
 
-__all__ = ["Account", "Cause", "Table"]
+__all__ = ["Account", "Cause"]
 
 EVENTS_MAX = 200_000
 EVENT_RETENTION_SECONDS = 30 * 24 * 3600
-
-
-class Table:
-    """The objects of one kind in the order of their creation.
-
-    Args:
-        kind: how Stripe's "No such …" message calls them.
-    """
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.rows: dict[str, Json] = {}
-
-    def get(self, object_id: str, param: str = "id") -> Json:
-        """Return the object.
-
-        Raises:
-            Problem: ``resource_missing``.
-        """
-        found = self.rows.get(object_id)
-        if found is None:
-            raise resource_missing(self.kind, object_id, param)
-        return found
-
-    def add(self, row: Json) -> Json:
-        """Keep a new object and return it."""
-        self.rows[row["id"]] = row
-        return row
-
-    def newest_first(self) -> Iterator[Json]:
-        """Iterate the way lists answer."""
-        return reversed(self.rows.values())
 
 
 @attrs.frozen
@@ -99,10 +67,11 @@ class Account:
             self.customers = Table("customer")
             self.payment_methods = Table("PaymentMethod")
             self.payment_intents = Table("payment_intent")
-            self.charges = Table("charge")
-            self.refunds = Table("refund")
-            self.disputes = Table("dispute")
-            self.balance_transactions = Table("balance transaction")
+            self.charges = Table("charge", "payment_intent")
+            self.refunds = Table("refund", "charge", "payment_intent")
+            self.disputes = Table("dispute", "charge", "payment_intent")
+            self.early_fraud_warnings = Table("early fraud warning", "charge", "payment_intent")
+            self.balance_transactions = Table("balance transaction", "source")
             self.webhook_endpoints = Table("webhook endpoint")
             self.events = Table("event")
             # What the simulator knows beside the public objects, by object id.
@@ -143,11 +112,12 @@ class Account:
         event["pending_webhooks"] = self.publish(event)
         self.events.add(event)
         if len(self.events.rows) > EVENTS_MAX:
-            self.events.rows.pop(next(iter(self.events.rows)))
+            # A tenth at once, or every further event would move all the others.
+            self.events.keep_newest(EVENTS_MAX - EVENTS_MAX // 10)
         return event
 
     def build_event(self, event_type: str, subject: Any, previous: Json | None = None) -> Json:
-        """Return an event without recording or delivering it."""
+        """Return an event in the current shape, without recording or delivering it."""
         # Encoding at once is the snapshot: later changes to the object cannot reach it.
         data: Json = {"object": msgspec.Raw(msgspec.json.encode(subject))}
         if previous is not None:

@@ -16,6 +16,7 @@ from . import (
     charges,
     customers,
     disputes,
+    early_fraud_warnings,
     events,
     payment_intents,
     payment_methods,
@@ -45,6 +46,7 @@ ROUTES: Routes = {
     **refunds.ROUTES,
     **balance.ROUTES,
     **disputes.ROUTES,
+    **early_fraud_warnings.ROUTES,
     **events.ROUTES,
     **webhook_endpoints.ROUTES,
 }
@@ -276,6 +278,8 @@ def _version(request: Request, default: str) -> str:
 
 def _route(request: Request) -> tuple[Endpoint, tuple[str, ...]]:
     segments = request.segments()[1:]
+    if segments[:1] == ["radar"]:
+        segments[:2] = ["/".join(segments[:2])]  # a namespace is no collection of its own
     pattern = "/".join("*" if index % 2 else name for index, name in enumerate(segments))
     ids = tuple(segments[1::2])
     endpoint = ROUTES.get(f"{request.method} /v1/{pattern}")

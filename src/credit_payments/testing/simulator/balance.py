@@ -83,7 +83,7 @@ def retrieve(account: Account, call: Call) -> Json:
 def list_all(account: Account, call: Call) -> Json:
     """List balance transactions, newest first."""
     page = list_page(
-        account.balance_transactions.newest_first(),
+        account.balance_transactions,
         call.params,
         url="/v1/balance_transactions",
         where=matches(call.params, "currency", "source", "type"),

@@ -118,7 +118,7 @@ def update(account: Account, call: Call) -> Json:
 def list_all(account: Account, call: Call) -> Json:
     """List charges, newest first."""
     return list_page(
-        account.charges.newest_first(),
+        account.charges,
         call.params,
         url="/v1/charges",
         where=matches(call.params, "customer", "payment_intent", "transfer_group"),

@@ -25,7 +25,9 @@ __all__ = ["Control"]
 
 _WAIT_SECONDS_MAX = 60.0
 _FAULTS = ("next", "timeout", "slow", "lose_reply", "lock_conflict")
-_TRICKS = ("hold", "release", "duplicate", "drop", "delay", "resend")
+_TRICKS = (
+    "hold", "withhold", "release", "duplicate", "drop", "delay", "misbehave", "behave", "resend",
+)  # fmt: skip
 
 
 class Control:
@@ -39,6 +41,7 @@ class Control:
             "payment_intents/fail_authentication": simulator.fail_authentication,
             "payment_intents/settle": simulator.settle_payment,
             "payment_intents/dispute": simulator.open_dispute,
+            "payment_intents/warn_of_fraud": simulator.warn_of_fraud,
             "refunds/settle": simulator.settle_refund,
             "refunds/fail": simulator.fail_refund,
             "disputes/withdraw_funds": simulator.withdraw_dispute_funds,

@@ -114,7 +114,7 @@ def delete(account: Account, call: Call) -> Json:
     customer = living(account, call.id)
     account.emit("customer.deleted", customer)
     stub = {"id": customer["id"], "object": "customer", "deleted": True}
-    account.customers.rows[customer["id"]] = stub
+    account.customers.put(stub)
     for payment_method in account.payment_methods.rows.values():
         if payment_method["customer"] == customer["id"]:
             payment_method["customer"] = None
@@ -126,7 +126,7 @@ def list_all(account: Account, call: Call) -> Json:
     """List customers, newest first."""
     same = matches(call.params, "email")
     return list_page(
-        account.customers.newest_first(),
+        account.customers,
         call.params,
         url="/v1/customers",
         where=lambda row: not row.get("deleted") and same(row),

@@ -14,6 +14,7 @@ from . import balance
 from ._types import Json
 from .account import Account
 from .changes import changed, merge_metadata
+from .early_fraud_warnings import settle_warnings
 from .endpoint import Call, Endpoint, Routes
 from .listing import list_page, matches
 from .params import LIST, Schema, anything, boolean, clearable, metadata, string, time_range
@@ -68,6 +69,7 @@ def open_dispute(
     dispute = account.disputes.add(_new_dispute(account, charge, disputed, reason, inquiry=inquiry))
     charge["disputed"] = True
     account.emit("charge.dispute.created", dispute)
+    settle_warnings(account, charge)
     if withdraw and not inquiry:
         withdraw_funds(account, dispute["id"])
     return dispute
@@ -161,7 +163,7 @@ def close(account: Account, call: Call) -> Json:
 def list_all(account: Account, call: Call) -> Json:
     """List disputes, newest first."""
     return list_page(
-        account.disputes.newest_first(),
+        account.disputes,
         call.params,
         url="/v1/disputes",
         where=matches(call.params, "charge", "payment_intent"),

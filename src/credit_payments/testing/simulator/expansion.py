@@ -75,7 +75,7 @@ def _named(account: Account, field: str, object_id: str, path: str) -> Json:
 
 
 def _refunds_of(account: Account, charge: Json) -> Json:
-    rows = [row for row in account.refunds.newest_first() if row["charge"] == charge["id"]]
+    rows = account.refunds.of("charge", charge["id"])
     url = f"/v1/charges/{charge['id']}/refunds"
     return {"object": "list", "data": rows, "has_more": False, "url": url}
 

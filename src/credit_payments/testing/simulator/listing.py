@@ -5,38 +5,48 @@ Source: https://docs.stripe.com/api/pagination
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from ._types import Json
-from .problems import Problem
+from .problems import Problem, resource_missing
+from .table import Series, Table
 
 __all__ = ["list_page", "matches"]
 
 _LIMIT = 10
+_LATEST = 2**62
 
 
-def list_page(
-    rows: Iterable[Json], params: Json, *, url: str, where: Callable[[Json], bool]
-) -> Json:
-    """Return one page of the rows (given newest first) that fulfil ``where``.
+def list_page(table: Table, params: Json, *, url: str, where: Callable[[Json], bool]) -> Json:
+    """Return one page of the rows that fulfil ``where``, newest first.
+
+    Rows of the same second are in the reverse order of their creation, on every page. A cursor has
+    to exist, but need not fulfil the filters itself.
 
     Raises:
-        Problem: if a cursor names an object that is not in this list, or both cursors are given.
+        Problem: if a cursor names an object that does not exist, or both cursors are given.
     """
     after, before = params.get("starting_after"), params.get("ending_before")
     if after is not None and before is not None:
-        raise Problem("Only one of 'starting_after' and 'ending_before' can be used.")
-    limit = params.get("limit", _LIMIT)
-    chosen = (row for row in rows if where(row) and _in_range(row, params.get("created")))
+        raise Problem("You can only use one of starting_after and ending_before.")
+    limit: int = params.get("limit", _LIMIT)
+    span = _span(params.get("created", {}))
+    series = table.narrowed(params)
+    chosen: Iterator[Json]
     if before is not None:
-        newer = _until(chosen, before)
-        page, more = newer[-limit:], len(newer) > limit
+        series, place = _cursor(table, series, before, "ending_before")
+        chosen = _rows(table, series.newer(place, span), span, where)
+    elif after is not None:
+        series, place = _cursor(table, series, after, "starting_after")
+        chosen = _rows(table, series.older(place, span), span, where)
     else:
-        if after is not None:
-            _until(chosen, after, param="starting_after")
-        page = list(islice(chosen, limit + 1))
-        page, more = page[:limit], len(page) > limit
+        chosen = _rows(table, series.older(None, span), span, where)
+    # One more than was asked for tells whether there are more.
+    found = list(islice(chosen, limit + 1))
+    page, more = found[:limit], len(found) > limit
+    if before is not None:
+        page.reverse()
     return {"object": "list", "data": page, "has_more": more, "url": url}
 
 
@@ -46,22 +56,27 @@ def matches(params: Json, *names: str) -> Callable[[Json], bool]:
     return lambda row: all(row.get(name) == value for name, value in wanted)
 
 
-def _until(rows: Iterable[Json], cursor: str, param: str = "ending_before") -> list[Json]:
-    seen: list[Json] = []
-    for row in rows:
-        if row["id"] == cursor:
-            return seen
-        seen.append(row)
-    raise Problem(f"No such object in this list: '{cursor}'", code="resource_missing", param=param)
+def _cursor(table: Table, series: Series, object_id: str, param: str) -> tuple[Series, int]:
+    """Return where to go on, and in which series: a cursor outside the filter is in the whole."""
+    for candidate in (series, table.everything):
+        place = candidate.place(object_id)
+        if place is not None and object_id in table.rows:
+            return candidate, place
+    raise resource_missing(table.kind, object_id, param)
 
 
-def _in_range(row: Json, created: Json | None) -> bool:
-    if created is None:
-        return True
-    moment: int = row["created"]
-    return bool(
-        moment > created.get("gt", moment - 1)
-        and moment >= created.get("gte", moment)
-        and moment < created.get("lt", moment + 1)
-        and moment <= created.get("lte", moment)
-    )
+def _rows(
+    table: Table, ids: Iterable[str], span: tuple[int, int], where: Callable[[Json], bool]
+) -> Iterator[Json]:
+    first, last = span
+    for object_id in ids:
+        row = table.rows.get(object_id)
+        if row is not None and where(row) and first <= row["created"] <= last:
+            yield row
+
+
+def _span(created: Json) -> tuple[int, int]:
+    """Return the first and the last second that a ``created`` filter lets pass."""
+    first = max(created.get("gte", 0), created.get("gt", -1) + 1)
+    last = min(created.get("lte", _LATEST), created.get("lt", _LATEST + 1) - 1)
+    return first, last

@@ -208,7 +208,7 @@ def cancel(account: Account, call: Call) -> Json:
 def list_all(account: Account, call: Call) -> Json:
     """List intents, newest first."""
     return list_page(
-        account.payment_intents.newest_first(),
+        account.payment_intents,
         call.params,
         url="/v1/payment_intents",
         where=matches(call.params, "customer"),

@@ -123,7 +123,7 @@ def list_all(account: Account, call: Call) -> Json:
         account.customers.get(customer_id, "customer")
     same = matches(call.params, "type", "allow_redisplay")
     return list_page(
-        account.payment_methods.newest_first(),
+        account.payment_methods,
         call.params,
         url="/v1/payment_methods",
         # Without a customer Stripe lists Treasury methods only, which nobody has here.
@@ -136,7 +136,7 @@ def list_of_customer(account: Account, call: Call) -> Json:
     account.customers.get(call.id)
     same = matches(call.params, "type", "allow_redisplay")
     return list_page(
-        account.payment_methods.newest_first(),
+        account.payment_methods,
         call.params,
         url=f"/v1/customers/{call.id}/payment_methods",
         where=lambda row: row["customer"] == call.id and same(row),

@@ -58,6 +58,20 @@ class Problem(Exception):
         error.update(self.details)
         return {"error": error}
 
+    @classmethod
+    def told_by(cls, status: int, envelope: Json) -> Problem:
+        """Return the problem that an answer's status and JSON body tell."""
+        error: Json = {"message": "", "type": "api_error", **envelope.get("error", {})}
+        error.pop("doc_url", None)  # follows from the code
+        return Problem(
+            error.pop("message"),
+            status=status,
+            kind=error.pop("type"),
+            code=error.pop("code", None),
+            param=error.pop("param", None),
+            **error,
+        )
+
 
 class BadParameter(Problem):
     """A parameter that fails validation: execution never began, so no key remembers it."""

@@ -9,6 +9,7 @@ from . import balance
 from ._types import Json
 from .account import Account
 from .changes import changed, merge_metadata
+from .early_fraud_warnings import settle_warnings
 from .endpoint import Call, Endpoint, Routes
 from .listing import list_page, matches
 from .params import LIST, Schema, integer, metadata, one_of, string, time_range
@@ -157,7 +158,7 @@ def update(account: Account, call: Call) -> Json:
 def list_all(account: Account, call: Call) -> Json:
     """List refunds, newest first."""
     return list_page(
-        account.refunds.newest_first(),
+        account.refunds,
         call.params,
         url="/v1/refunds",
         where=matches(call.params, "charge", "payment_intent"),
@@ -168,8 +169,8 @@ def list_of_charge(account: Account, call: Call) -> Json:
     """List the refunds of the charge in the path."""
     account.charges.get(call.id)
     return list_page(
-        account.refunds.newest_first(),
-        call.params,
+        account.refunds,
+        {**call.params, "charge": call.id},
         url=f"/v1/charges/{call.id}/refunds",
         where=lambda row: bool(row["charge"] == call.id),
     )
@@ -196,8 +197,7 @@ def _charge_of(account: Account, params: Json) -> Json:
 
 def _lost_to_dispute(account: Account, charge: Json) -> bool:
     return charge["disputed"] and any(
-        row["charge"] == charge["id"] and not row["is_charge_refundable"]
-        for row in account.disputes.rows.values()
+        not row["is_charge_refundable"] for row in account.disputes.of("charge", charge["id"])
     )
 
 
@@ -208,6 +208,7 @@ def _announce(account: Account, refund: Json, charge: Json) -> None:
     if charge["refunded"]:
         previous["refunded"] = False
     account.emit("charge.refunded", charge, previous)
+    settle_warnings(account, charge)
 
 
 def _undo(account: Account, refund: Json, change: Json) -> None:

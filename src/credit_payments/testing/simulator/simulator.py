@@ -1,26 +1,25 @@
-"""The public face: a Stripe account on a loopback port, and the hands that move it."""
+"""The public face: a Stripe account on a loopback port, with webhooks, clock and faults."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import msgspec
-
-from . import disputes, payment_intents, payments, refunds
+from . import inprocess
 from ._types import Json
-from .account import Account, Cause
+from .account import Account
 from .api import Api, Keys
 from .clock import SimulatedClock
 from .control import Control
 from .delivery import Attempt
-from .endpoint import Call
 from .faults import Faults
-from .problems import CardProblem
+from .hands import Hands
+from .rendering import encoded, with_objects
 from .signing import signature_header
+from .versions import existed, shown
 from .webhook_endpoints import new_endpoint
 from .webhooks import Webhooks
 from .wire import HttpServer, Request, Response
@@ -29,9 +28,11 @@ __all__ = ["StripeSimulator"]
 
 API_VERSION = "2026-10-28.endive"
 _RETRY_DELAYS = (0.05, 0.2, 1.0)
+_NOWHERE = "http://127.0.0.1"
+"""What links lead to while nothing listens."""
 
 
-class StripeSimulator:
+class StripeSimulator(Hands):
     """A stateful Stripe on ``127.0.0.1`` for the unmodified official SDK.
 
     Args:
@@ -91,7 +92,10 @@ class StripeSimulator:
         self._webhook_url = webhook_url
         self._signature_time = signature_time
         self._server: HttpServer | None = None
-        self._account = Account(seed=seed, clock=self.clock, api_version=api_version)
+        super().__init__(
+            Account(seed=seed, clock=self.clock, api_version=api_version),
+            origin=lambda: self.url if self._server is not None else _NOWHERE,
+        )
         self.webhooks = Webhooks(
             self._account,
             signature_time=self._signed_at,
@@ -99,10 +103,11 @@ class StripeSimulator:
             timeout=webhook_timeout,
             workers=webhook_workers,
             seed=seed,
+            secret=webhook_secret,
         )
         self._account.publish = self.webhooks.publish
         keys = Keys(secret_key, publishable_key, any_test_key)
-        self._api = Api(self._account, keys, self.faults, origin=lambda: self.url)
+        self._api = Api(self._account, keys, self.faults, origin=self._origin)
         self._control = Control(self)
         self._register_endpoint()
 
@@ -163,150 +168,43 @@ class StripeSimulator:
             self._account.clear()
             self._register_endpoint()
 
-    # --- the customer -------------------------------------------------------------------------
+    # --- the API in this process --------------------------------------------------------------
 
-    def pay(self, payment_intent_id: str, payment_method: str = "pm_card_visa") -> Json:
-        """Confirm an intent as the customer's browser does; return it as it stands then.
-
-        A decline is no exception here: look at ``status`` and ``last_payment_error``.
-
-        Args:
-            payment_intent_id: the intent to pay.
-            payment_method: a test name such as ``pm_card_visa``, or the id of a payment method.
-
-        Raises:
-            Problem: if the intent is unknown or cannot be confirmed.
-        """
-        with self._account.caused_by(Cause()):
-            intent = self._account.payment_intents.get(payment_intent_id, "intent")
-            params = {"payment_method": payment_method, "client_secret": intent["client_secret"]}
-            call = Call(params, (payment_intent_id,), publishable=True, origin=self.url)
-            try:
-                payment_intents.confirm(self._account, call)
-            except CardProblem:
-                return self._snapshot(intent)
-            return self._snapshot(intent)
-
-    def complete_authentication(self, payment_intent_id: str) -> Json:
-        """Pass 3-D Secure for an intent that requires action, and attempt the payment.
-
-        Raises:
-            ValueError: if the intent does not wait for it.
-        """
-        return self._do(lambda: payments.authenticate(
-            self._account, payment_intent_id, succeeds=True))  # fmt: skip
-
-    def fail_authentication(self, payment_intent_id: str) -> Json:
-        """Fail 3-D Secure for an intent that requires action.
-
-        Raises:
-            ValueError: if the intent does not wait for it.
-        """
-        return self._do(lambda: payments.authenticate(
-            self._account, payment_intent_id, succeeds=False))  # fmt: skip
-
-    # --- the bank -----------------------------------------------------------------------------
-
-    def settle_payment(self, payment_intent_id: str, *, succeeds: bool = True) -> Json:
-        """End the processing of a bank debit.
-
-        Raises:
-            ValueError: if the intent is not processing.
-        """
-        return self._do(lambda: payments.settle(
-            self._account, payment_intent_id, succeeds=succeeds))  # fmt: skip
-
-    def settle_refund(self, refund_id: str) -> Json:
-        """Let a pending refund succeed.
-
-        Raises:
-            ValueError: if it is not pending.
-        """
-        return self._do(lambda: refunds.settle(self._account, refund_id))
-
-    def fail_refund(self, refund_id: str, *, reason: str = "unknown") -> Json:
-        """Let a refund fail after all: its money returns to the account.
-
-        Raises:
-            ValueError: if it has failed or was canceled already.
-        """
-        return self._do(lambda: refunds.fail(self._account, refund_id, reason))
-
-    def open_dispute(
+    def call(
         self,
-        payment_intent_id: str,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
         *,
-        reason: str = "fraudulent",
-        amount: int | None = None,
-        withdraw: bool = True,
-        inquiry: bool = False,
+        idempotency_key: str | None = None,
+        stripe_version: str | None = None,
     ) -> Json:
-        """Dispute a payment: ``charge.dispute.created``, then the funds are withdrawn.
+        """Make an API request without HTTP; the simulator need not even be started.
+
+        Keys, faults, parameters and answers are the same as over HTTP.
 
         Args:
-            payment_intent_id: the payment; it must have succeeded.
-            reason: what the cardholder says.
-            amount: minor units; all that was captured unless given.
-            withdraw: ``False`` leaves that to :meth:`withdraw_dispute_funds`.
-            inquiry: open an inquiry, which moves no money.
+            method: ``GET``, ``POST`` or ``DELETE``.
+            path: such as ``/v1/refunds``.
+            params: as a Stripe SDK takes them; ``None`` as a value unsets a field.
+            idempotency_key: the request's, for a POST.
+            stripe_version: the request's API version; the account's unless given.
 
         Raises:
-            ValueError: if nothing was captured, or less than ``amount``.
+            Problem: what Stripe answers with an error status; its ``envelope()`` is the body.
+            ConnectionError: if a planned fault lost the answer.
+
+        Example:
+            >>> simulator = StripeSimulator()
+            >>> simulator.call("POST", "/v1/customers", {"name": "Ada"})["name"]
+            'Ada'
         """
-        return self._do(lambda: disputes.open_dispute(
-            self._account, payment_intent_id, reason=reason, amount=amount, withdraw=withdraw,
-            inquiry=inquiry))  # fmt: skip
-
-    def withdraw_dispute_funds(self, dispute_id: str) -> Json:
-        """Withdraw a dispute's funds as a step of its own.
-
-        Raises:
-            ValueError: if they are withdrawn already.
-        """
-        return self._do(lambda: disputes.withdraw_funds(self._account, dispute_id))
-
-    def reinstate_dispute_funds(self, dispute_id: str) -> Json:
-        """Give a dispute's funds back as a step of its own.
-
-        Raises:
-            ValueError: if none are withdrawn.
-        """
-        return self._do(lambda: disputes.reinstate_funds(self._account, dispute_id))
-
-    def close_dispute(self, dispute_id: str, *, won: bool, reinstate: bool = True) -> Json:
-        """Decide a dispute; if it was won its funds are reinstated, then it is closed.
-
-        Args:
-            dispute_id: the dispute; an inquiry that is won ends as ``warning_closed``.
-            won: in favour of the merchant.
-            reinstate: ``False`` leaves the money to :meth:`reinstate_dispute_funds`.
-
-        Raises:
-            ValueError: if it is decided already.
-        """
-
-        def decide() -> Json:
-            inquiry = self._account.disputes.get(dispute_id)["status"].startswith("warning_")
-            outcome: disputes.Outcome = "lost"
-            if won:
-                outcome = "warning_closed" if inquiry else "won"
-            return disputes.close_dispute(self._account, dispute_id, outcome, reinstate=reinstate)
-
-        return self._do(decide)
-
-    def peek(self, collection: str, object_id: str) -> Json:
-        """Return a copy of an object without an API call, so that no fault or key is involved.
-
-        Args:
-            collection: as in the API's paths, such as ``payment_intents``.
-            object_id: the object's id.
-
-        Raises:
-            ValueError: if there is no such collection.
-            Problem: if there is no such object.
-        """
-        with self._account.lock:
-            return self._snapshot(self._account.table(collection).get(object_id))
+        headers = {"authorization": f"Bearer {self.secret_key}"}
+        if idempotency_key is not None:
+            headers["idempotency-key"] = idempotency_key
+        if stripe_version is not None:
+            headers["stripe-version"] = stripe_version
+        return inprocess.call(self._api, method, path, params or {}, headers)
 
     # --- webhooks -----------------------------------------------------------------------------
 
@@ -334,7 +232,15 @@ class StripeSimulator:
         )
 
     def build_event(
-        self, event_type: str, subject: Any, previous_attributes: Json | None = None
+        self,
+        event_type: str,
+        subject: Any,
+        previous_attributes: Json | None = None,
+        *,
+        api_version: str | None = None,
+        expand: Sequence[str] = (),
+        account: str | None = None,
+        livemode: bool = False,
     ) -> bytes:
         """Return the bytes of an event that never happened, to sign and post by hand.
 
@@ -342,10 +248,28 @@ class StripeSimulator:
             event_type: such as ``payment_intent.succeeded``.
             subject: what becomes ``data.object``: anything JSON can tell.
             previous_attributes: what becomes ``data.previous_attributes``.
+            api_version: whose shape the event has; the account's unless given.
+            expand: references in ``subject`` that come as objects, such as ``["charge"]``.
+            account: the connected account that it is from, such as ``acct_…``.
+            livemode: whether the event, and an object that says it, is from live mode.
+
+        Raises:
+            ValueError: if receivers of that version are never sent such an event.
+            Problem: if a name in ``expand`` cannot be expanded.
         """
+        if livemode and isinstance(subject, dict) and "livemode" in subject:
+            subject = {**subject, "livemode": True}
         with self._account.lock:
             event = self._account.build_event(event_type, subject, previous_attributes)
-        return msgspec.json.format(msgspec.json.encode(event), indent=2)
+            if expand:
+                event = with_objects(self._account, event, subject, expand)
+        event["livemode"] = livemode
+        if account is not None:
+            event["account"] = account
+        version = api_version or self._account.api_version
+        if not existed(event, version):
+            raise ValueError(f"{event_type} was not sent for this object by version {version}")
+        return encoded(shown(event, version))
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -353,15 +277,6 @@ class StripeSimulator:
         if request.path.startswith("/_simulator"):
             return self._control.answer(request)
         return self._api.answer(request)
-
-    def _do(self, action: Any) -> Json:
-        with self._account.caused_by(Cause()):
-            return self._snapshot(action())
-
-    def _snapshot(self, subject: Json) -> Json:
-        """Copy an object, so that a caller cannot reach into the account."""
-        copied: Json = msgspec.json.decode(msgspec.json.encode(subject))
-        return copied
 
     def _signed_at(self) -> int:
         return int(time.time()) if self._signature_time == "wall" else self.clock.now()

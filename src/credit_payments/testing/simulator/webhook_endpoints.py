@@ -12,8 +12,9 @@ from .endpoint import Call, Endpoint, Routes
 from .listing import list_page
 from .params import LIST, Schema, boolean, clearable, list_of, metadata, string
 from .problems import BadParameter
+from .versions import existed
 
-__all__ = ["ROUTES", "new_endpoint", "subscribed"]
+__all__ = ["ROUTES", "new_endpoint", "subscribed", "wants"]
 
 _ENDPOINTS_MAX = 16
 
@@ -48,14 +49,21 @@ def new_endpoint(
     return account.webhook_endpoints.add(endpoint)
 
 
-def subscribed(account: Account, event_type: str) -> list[Json]:
-    """Return the enabled endpoints that want this type of event."""
+def subscribed(account: Account, event: Json) -> list[Json]:
+    """Return the enabled endpoints that want this event and whose version knows it."""
     return [
         endpoint
         for endpoint in account.webhook_endpoints.rows.values()
-        if endpoint["status"] == "enabled"
-        and ("*" in endpoint["enabled_events"] or event_type in endpoint["enabled_events"])
+        if endpoint["status"] == "enabled" and wants(endpoint, event)
     ]
+
+
+def wants(endpoint: Json, event: Json) -> bool:
+    """Tell whether an endpoint asked for such an event and its version knows it."""
+    enabled = endpoint["enabled_events"]
+    return ("*" in enabled or event["type"] in enabled) and existed(
+        event, endpoint["api_version"] or event["api_version"]
+    )
 
 
 def create(account: Account, call: Call) -> Json:
@@ -95,14 +103,14 @@ def update(account: Account, call: Call) -> Json:
 def delete(account: Account, call: Call) -> Json:
     """Forget an endpoint; what still waits for it is never sent."""
     account.webhook_endpoints.get(call.id)
-    del account.webhook_endpoints.rows[call.id]
+    account.webhook_endpoints.remove(call.id)
     return {"id": call.id, "object": "webhook_endpoint", "deleted": True}
 
 
 def list_all(account: Account, call: Call) -> Json:
     """List endpoints, newest first."""
     return list_page(
-        account.webhook_endpoints.newest_first(),
+        account.webhook_endpoints,
         call.params,
         url="/v1/webhook_endpoints",
         where=lambda _row: True,

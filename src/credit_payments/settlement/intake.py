@@ -1,0 +1,352 @@
+"""Events that are stored first and applied afterwards: in whose turn, how often, and to what end.
+
+Whoever has leased an event works on it. A lease ends, so that a worker that died is followed by
+another; and every step that comes from a lease names it, so that a worker that was only slow, and
+was followed, changes nothing any more. `attempts` grows with each lease: it tells two holders of
+one event apart in their order, for whatever outside the database they touch (a fencing token, see
+https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from credit_payments.domain import inbox, instants
+from credit_payments.domain.decision import Ask, Command, Decision, Range, View
+from credit_payments.domain.records import NEVER, Event, Record
+from credit_payments.errors import Conflict, NotFound
+from credit_payments.settlement.outcomes import Messenger, Outcome, Settlement
+
+_DEAD_BY_CRASH = "every process that tried it died with it, or took longer than its lease"
+
+
+class Lease(NamedTuple):
+    """Who works on an event, and for how long before others may."""
+
+    token: str
+    seconds: float
+
+
+class StoreEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event has come, to be applied by whoever leases it; with `lease`, by who stores it."""
+
+    messenger: Messenger
+    subject: str
+    payload: str
+    lease: Lease | None = None
+
+    def keys(self) -> Iterator[Ask]:
+        """The event."""
+        yield Event, self.messenger.event_id
+
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[Event | None]:
+        """Keep it; None where nothing is to be done, because it was told of before.
+
+        One that waits, and that nobody works on, is leased at once when it is told of again.
+        """
+        known = view.get(Event, self.messenger.event_id)
+        if known is None:
+            new = self._leased(self._new(now), now)
+            return Decision(new, (new,))
+        is_free = known.status == inbox.DUE and (not known.lease or known.due_at <= now)
+        if self.lease is None or not is_free or known.attempts >= inbox.ATTEMPTS_MAX:
+            return Decision(None)
+        taken = self._leased(known, now)
+        return Decision(taken, (taken,))
+
+    def _new(self, now: str) -> Event:
+        return Event(
+            event_id=self.messenger.event_id,
+            type=self.messenger.type,
+            subject=self.subject,
+            outcome="queued",
+            received_at=now,
+            status=inbox.DUE,
+            lane=inbox.lane_of(self.subject),
+            payload=self.payload,
+            due_at=now,
+            created_at=self.messenger.created_at,
+        )
+
+    def _leased(self, event: Event, now: str) -> Event:
+        return event if self.lease is None else _lease(event, self.lease, now)
+
+
+class LeaseEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """Take what is due in a lane, to apply it before the lease ends."""
+
+    lane: str
+    lease: Lease
+    limit: int
+
+    def keys(self) -> Iterator[Ask]:
+        """The first of the lane."""
+        yield Range(inbox.due(self.lane), self.limit)
+
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[list[Event]]:
+        """Lease them; one whose tries all ended without a word is buried."""
+        taken: list[Event] = []
+        buried: list[Record] = []
+        for event in view.first(inbox.due(self.lane))[0][: self.limit]:
+            if event.due_at > now:
+                break
+            if event.attempts >= inbox.ATTEMPTS_MAX:
+                buried.append(_dead(event, event.problem or _DEAD_BY_CRASH, now))
+            else:
+                taken.append(_lease(event, self.lease, now))
+        return Decision(taken, [*taken, *buried])
+
+
+class LeaseEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Take one event, if it is due."""
+
+    event_id: str
+    lease: Lease
+
+    def keys(self) -> Iterator[Ask]:
+        """The event."""
+        yield Event, self.event_id
+
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[Event | None]:
+        """Lease it; None where there is nothing to do, or not yet."""
+        event = view.get(Event, self.event_id)
+        if event is None or event.status != inbox.DUE or event.due_at > now:
+            return Decision(None)
+        if event.attempts >= inbox.ATTEMPTS_MAX:
+            return Decision(None, (_dead(event, event.problem or _DEAD_BY_CRASH, now),))
+        taken = _lease(event, self.lease, now)
+        return Decision(taken, (taken,))
+
+
+class RenewLeases(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker is still at it."""
+
+    event_ids: tuple[str, ...]
+    lease: Lease
+
+    def keys(self) -> Iterator[Ask]:
+        """The events."""
+        for event_id in self.event_ids:
+            yield Event, event_id
+
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[int]:
+        """Let the leases begin anew that were not taken over; the answer is how many."""
+        due_at = instants.later(now, self.lease.seconds)
+        held = [_held(view, event_id, self.lease.token) for event_id in self.event_ids]
+        renewed = [msgspec.structs.replace(event, due_at=due_at) for event in held if event]
+        return Decision(len(renewed), renewed)
+
+
+class ApplyEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Do what an event says, if the lease on it still holds."""
+
+    event_id: str
+    token: str
+    command: Command[Settlement] | None
+
+    def keys(self) -> Iterator[Ask]:
+        """The event, and what its command names."""
+        yield Event, self.event_id
+        if self.command:
+            yield from self.command.keys()
+
+    def keys_after(self, view: View) -> Iterable[Ask]:
+        """What its command names."""
+        return self.command.keys_after(view) if self.command else ()
+
+    def decide(self, view: View, now: str) -> Decision[Settlement]:
+        """Apply it and mark it done, as one change."""
+        event = _held(view, self.event_id, self.token)
+        if event is None:
+            return Decision(Settlement(outcome="duplicate"))
+        if self.command is None:  # about nothing that we know
+            return Decision(Settlement(outcome="ignored"), (inbox.done(event, "ignored"),))
+        decision = self.command.decide(view, now)
+        changes = list(decision.changes)
+        if not any(isinstance(row, Event) for row in changes):  # it says nothing about ours
+            changes.append(inbox.done(event, decision.answer.outcome))
+        return Decision(decision.answer, changes, decision.refusal)
+
+
+class FinishEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A try of what is not ours to apply has ended well."""
+
+    event_id: str
+    token: str
+    outcome: Outcome = "applied"
+
+    def keys(self) -> Iterator[Ask]:
+        """The event."""
+        yield Event, self.event_id
+
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[bool]:  # noqa: ARG002 - part of the protocol
+        """Mark it done; False where somebody else has it by now."""
+        event = _held(view, self.event_id, self.token)
+        if event is None:
+            return Decision(False)  # noqa: FBT003 - the answer
+        return Decision(True, (inbox.done(event, self.outcome),))  # noqa: FBT003 - the answer
+
+
+class FailEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A try has failed: `problem` is what a person will read, `jitter` spreads the next tries.
+
+    One that `counts` not has met what is no fault of the event's, such as a database that is down.
+    """
+
+    event_id: str
+    token: str
+    problem: str
+    jitter: float
+    counts: bool = True
+
+    def keys(self) -> Iterator[Ask]:
+        """The event."""
+        yield Event, self.event_id
+
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[str | None]:
+        """Have it tried again later, or bury it; the status then, None where another has it."""
+        event = _held(view, self.event_id, self.token)
+        if event is None:
+            return Decision(None)
+        if self.counts and event.attempts >= inbox.ATTEMPTS_MAX:
+            failed = _dead(event, self.problem, now)
+        else:
+            failed = msgspec.structs.replace(
+                event,
+                attempts=event.attempts - (not self.counts),
+                due_at=instants.later(now, inbox.back_off(event.attempts, self.jitter)),
+                lease="",
+                problem=self.problem,
+            )
+        return Decision(failed.status, (failed,))
+
+
+class ReplayEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A person wants an event tried again, from the first try on."""
+
+    event_id: str
+
+    def keys(self) -> Iterator[Ask]:
+        """The event."""
+        yield Event, self.event_id
+
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[Event]:
+        """Make it due now.
+
+        Raises:
+            NotFound: no such event.
+            Conflict: it was applied; or somebody works on it.
+        """
+        event = _known(view, self.event_id)
+        if event.status == inbox.DONE:
+            raise Conflict(f"{self.event_id} was applied: its outcome is {event.outcome!r}.")
+        if event.status == inbox.DUE and event.lease and event.due_at > now:
+            raise Conflict(f"{self.event_id} is being applied.")
+        again = msgspec.structs.replace(
+            event,
+            outcome="queued",
+            status=inbox.DUE,
+            attempts=0,
+            due_at=now,
+            lease="",
+        )
+        return Decision(again, (again,))
+
+
+class DiscardEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A person has decided that an event is not to be applied; it stays, with the reason."""
+
+    event_id: str
+    reason: str
+    actor: str
+
+    def keys(self) -> Iterator[Ask]:
+        """The event."""
+        yield Event, self.event_id
+
+    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
+        """Nothing more."""
+        return ()
+
+    def decide(self, view: View, now: str) -> Decision[Event]:
+        """Put it away.
+
+        Raises:
+            NotFound: no such event.
+            Conflict: it was applied; or somebody works on it.
+        """
+        event = _known(view, self.event_id)
+        if event.status == inbox.DISCARDED:
+            return Decision(event)
+        if event.status == inbox.DONE:
+            raise Conflict(f"{self.event_id} was applied: its outcome is {event.outcome!r}.")
+        if event.status == inbox.DUE and event.lease and event.due_at > now:
+            raise Conflict(f"{self.event_id} is being applied.")
+        put_away = msgspec.structs.replace(
+            event,
+            outcome="discarded",
+            status=inbox.DISCARDED,
+            due_at=NEVER,
+            lease="",
+            problem=f"discarded by {self.actor}: {self.reason}",
+        )
+        return Decision(put_away, (put_away,))
+
+
+def _lease(event: Event, lease: Lease, now: str) -> Event:
+    return msgspec.structs.replace(
+        event,
+        attempts=event.attempts + 1,
+        due_at=instants.later(now, lease.seconds),
+        lease=lease.token,
+    )
+
+
+def _dead(event: Event, problem: str, now: str) -> Event:
+    return msgspec.structs.replace(event, status=inbox.DEAD, due_at=now, lease="", problem=problem)
+
+
+def _held(view: View, event_id: str, token: str) -> Event | None:
+    """The event, if it waits and that lease on it holds."""
+    event = view.get(Event, event_id)
+    if event is None or event.status != inbox.DUE or event.lease != token:
+        return None
+    return event
+
+
+def _known(view: View, event_id: str) -> Event:
+    event = view.get(Event, event_id)
+    if event is None:
+        raise NotFound(f"No event {event_id}", param="event_id")
+    return event
