@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import growing, importing, peers, reading, report, servers, writing
+from benchmarks import growing, importing, intake, peers, reading, report, servers, writing
 from benchmarks.machine import Machine, this_machine
 from benchmarks.measure import FULL, QUICK, Plan, Row, WrongResult
 
-GROUPS = ("reading", "writing", "growing", "peers", "servers", "importing")
+GROUPS = ("reading", "writing", "growing", "peers", "servers", "intake", "importing")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +41,7 @@ def _measure(plan: Plan, parent: Path, only: Sequence[str]) -> tuple[Machine, li
             "growing": lambda: growing.rows(plan, folder),
             "peers": lambda: peers.rows(plan, folder),
             "servers": lambda: servers.rows(plan),
+            "intake": lambda: intake.rows(plan, folder),
             "importing": lambda: importing.rows(plan),
         }
         return machine, [row for name in only or groups for row in groups[name]()]

@@ -12,8 +12,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 
 class WrongResult(Exception):
@@ -70,13 +73,15 @@ def prepared() -> Iterator[None]:
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One comparison.
+    """One comparison, or one number for orientation.
 
     Attributes:
         name: short and stable, for machines.
-        unit: `times` (a ratio of rates, more is better) or `ms` (a difference, less is better).
+        against: what it is compared with; empty where it stands alone.
+        unit: `times` (a ratio of rates, more is better), `ms` (a difference, or alone a duration,
+            less is better) or `per second` (a rate alone, more is better).
         samples: one number a turn.
-        target: `median` must be at least this for `times`, below it for `ms`; None: no promise.
+        target: `median` must be below this for `ms`, else at least this; None: no promise.
         absolute: what each side did, for orientation: median rates a second, or milliseconds.
     """
 
@@ -96,7 +101,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     def met(self) -> bool | None:
         if self.target is None:
             return None
-        return self.median >= self.target if self.unit == "times" else self.median < self.target
+        return self.median < self.target if self.unit == "ms" else self.median >= self.target
 
 
 def ratio_row(
@@ -120,14 +125,19 @@ def ratio_row(
     )
 
 
+def plain_row(name: str, what: str, unit: str, samples: Sequence[float]) -> Row:
+    """A row of numbers that are compared with nothing."""
+    return Row(name=name, what=what, against="", unit=unit, samples=tuple(samples))
+
+
 def take_turns(
-    sides: Mapping[str, Callable[[], float]], turns: int, *, warm_up: bool = True
-) -> dict[str, list[float]]:
+    sides: Mapping[str, Callable[[], T]], turns: int, *, warm_up: bool = True
+) -> dict[str, list[T]]:
     """Let each side work in turn, A B C A B C …; what they answered, side by side."""
     if warm_up:
         for side in sides.values():
             side()
-    taken: dict[str, list[float]] = {name: [] for name in sides}
+    taken: dict[str, list[T]] = {name: [] for name in sides}
     for _ in range(turns):
         for name, side in sides.items():
             gc.collect()  # nobody pays for another's garbage

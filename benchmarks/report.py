@@ -40,9 +40,9 @@ def as_json(machine: Machine, rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    sign, end = ("", " times") if row.unit == "times" else ("+", " ms")
+    sign, end = "+" if row.unit == "ms" and row.against else "", f" {row.unit}"
     spread = f"{_number(min(row.samples))} to {_number(max(row.samples))}"
-    promised = "at least" if row.unit == "times" else "below"
+    promised = "below" if row.unit == "ms" else "at least"
     target = "" if row.target is None else f"{promised} {row.target:g}{end}"
     met = {None: "", True: "yes", False: "NO"}[row.met]
     return row.what, row.against, f"{sign}{_number(row.median)}{end} ({spread})", target, met

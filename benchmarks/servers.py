@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -42,14 +43,14 @@ def rows(plan: Plan) -> Iterator[Row]:
     plan = msgspec.structs.replace(
         plan, database_turns=min(plan.database_turns, 3), commands=min(plan.commands, 2_000)
     )
-    with _started("tests.support.servers.postgres", "PostgresServer") as url:
+    with started("tests.support.servers.postgres", "PostgresServer") as url:
         if url is not None:
             from benchmarks.peers import postgres as peers  # noqa: PLC0415 - needs the driver
             from benchmarks.raw_postgres import Postgres  # noqa: PLC0415
 
             yield from _rows_on(Postgres(url), plan, many=10)
             yield from peers.rows(plan, url)
-    with _started("tests.support.servers.mongod", "ReplicaSet") as url:
+    with started("tests.support.servers.mongod", "ReplicaSet") as url:
         if url is not None:
             from benchmarks.raw_mongo import Mongo  # noqa: PLC0415
 
@@ -57,7 +58,8 @@ def rows(plan: Plan) -> Iterator[Row]:
 
 
 @contextmanager
-def _started(module: str, name: str) -> Iterator[str | None]:
+def started(module: str, name: str) -> Iterator[str | None]:
+    """The URL of a server that the tests know to start; None where its package is not there."""
     from tests.support.servers.process import ServerMissing  # noqa: PLC0415
 
     with ExitStack() as stack:
@@ -100,7 +102,7 @@ class _Case:
         ours = {callers: f"{what}, {_callers(callers)}" for callers in CALLERS}
         sides = {single: self._by_hand, batched: self._by_hand_batched}
         for callers, name in ours.items():
-            sides[name] = lambda callers=callers: self._by_library(callers)
+            sides[name] = partial(self._by_library, callers)
         # The recording was the warm-up.
         rates = take_turns(sides, plan.database_turns, warm_up=False)
         targets = {CALLERS[0]: ONE_CALLER, CALLERS[-1]: many}

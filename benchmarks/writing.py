@@ -55,10 +55,10 @@ class Case:
         """Run all commands, shared out among so many threads; how many a second."""
         with open_system(storage) as system:
             rate = run_all(self.prepare(system), callers)
-            self._check(system)
+            self.check(system)
         return rate
 
-    def _check(self, system: System) -> None:
+    def check(self, system: System) -> None:
         """Each command took effect once, and the ledger proves itself."""
         report = system.verify()
         if not report.ok or report.entries != USERS + self.commands:
@@ -74,22 +74,19 @@ class Case:
 class Webhooks(Case):
     what = "webhook to credit"
     change = CREDITS_BOUGHT
+    outcome = "applied"
+    """How each of them is answered."""
 
     def prepare(self, system: System) -> list[Command]:
         receive = system.webhooks.receive
 
         def delivery(number: int) -> Command:
-            body = stripe_events.payment_succeeded(
-                number,
-                user_id=user_id(number),
-                quote_id=quote_id(number),
-                amount_minor=AMOUNT_MINOR,
-            )
+            body = body_of(number)
             header = stripe_events.sign(body)
 
             def deliver() -> None:
                 answer = receive(body, header)
-                if answer.outcome != "applied":
+                if answer.outcome != self.outcome:
                     raise WrongResult(f"A webhook was answered with {answer}.")
 
             return deliver
@@ -176,9 +173,13 @@ def _compare(
     yield ratio_row(f"{name}_{CALLERS}_callers", (many, rates[many]), raw_rates, target=targets[1])
 
 
-def open_system(storage: Storage) -> System:
+def open_system(storage: Storage, webhook_mode: str = "inline") -> System:
     """A system on that storage, which it closes; only webhooks are configured."""
-    given = {"database": "memory://", "stripe_webhook_secret": stripe_events.WEBHOOK_SECRET}
+    given = {
+        "database": "memory://",
+        "stripe_webhook_secret": stripe_events.WEBHOOK_SECRET,
+        "webhook_mode": webhook_mode,
+    }
     return System(load_settings(given, []), storage=storage, clock=SystemClock())
 
 
@@ -240,6 +241,13 @@ def quote_of(number: int) -> Quote:
         fingerprint=f"{number:032x}",
         payment_intent_id=stripe_events.stripe_id("pi", number),
         created_at=instants.from_unix(stripe_events.CREATED + number),
+    )
+
+
+def body_of(number: int) -> bytes:
+    """The webhook of the payment of that number."""
+    return stripe_events.payment_succeeded(
+        number, user_id=user_id(number), quote_id=quote_id(number), amount_minor=AMOUNT_MINOR
     )
 
 

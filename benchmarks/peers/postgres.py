@@ -59,7 +59,7 @@ def rows(plan: Plan, admin_url: str) -> Iterator[Row]:
     for callers, operations, target in ((1, few, None), (CALLERS, plan.commands, _TARGET)):
         peers = [*_installed()]
         if peers:
-            _check_durable(admin_url)
+            check_durable(admin_url)
             yield from _compare(peers, plan, admin_url, callers, operations, target)
 
 
@@ -101,7 +101,7 @@ def _in_fresh_database(spends: _Spends, admin_url: str, operations: int, callers
         return spends(url, operations, callers)
 
 
-def _check_durable(url: str) -> None:
+def check_durable(url: str) -> None:
     """Nobody changes these in a session, but our storage, which insists on them."""
     with psycopg.connect(url) as connection:
         found = {name: connection.execute(f"SHOW {name}").fetchone() for name in _DURABLE}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from credit_payments.config import Settings
     from credit_payments.domain.audit import Problem, VerificationReport
     from credit_payments.domain.credits import Conversion, CreditCalculator
+    from credit_payments.domain.differences import Difference, Progress, ReconciliationReport
     from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
     from credit_payments.domain.pricing import Bonus, Tier, TierSchedule
     from credit_payments.domain.reports import DayRow, Holdings, MoneyRow, Report, Worth
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Delivery,
         Entry,
         KeptCustomer,
+        KeptEvent,
         Lot,
         Notification,
         Page,
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
         PaymentMethod,
         PaymentStatus,
         Purchase,
+        Quarantined,
         Receipt,
         Refund,
         StripeEvent,
     )
+    from credit_payments.domain.vitals import Health
     from credit_payments.errors import (
         CardDeclined,
         ConfigurationError,
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
         WalletSuspended,
     )
     from credit_payments.holds import Hold
+    from credit_payments.inbox import Inbox
     from credit_payments.moving import Moved
     from credit_payments.notifications import Notifications
     from credit_payments.personal_data import RotationReport
@@ -96,12 +101,15 @@ __all__ = [
     "DayRow",
     "DecryptionFailed",
     "Delivery",
+    "Difference",
     "Entry",
     "HandlerFailed",
+    "Health",
     "Hold",
     "HoldEnded",
     "Holdings",
     "IdempotencyConflict",
+    "Inbox",
     "InsufficientCredits",
     "InvalidAmount",
     "InvalidCurrency",
@@ -109,6 +117,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidSignature",
     "KeptCustomer",
+    "KeptEvent",
     "Lot",
     "MoneyRow",
     "Moved",
@@ -125,9 +134,12 @@ __all__ = [
     "PaymentStatus",
     "PaymentsClient",
     "Problem",
+    "Progress",
     "Purchase",
+    "Quarantined",
     "QueueFull",
     "Receipt",
+    "ReconciliationReport",
     "Refund",
     "Report",
     "RotationReport",
@@ -166,6 +178,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "notifications": ("Notifications",),
     "personal_data": ("RotationReport",),
     "holds": ("Hold",),
+    "inbox": ("Inbox",),
     "bootstrap": (
         "System",
         "connect",
@@ -179,6 +192,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "domain.credits": (
         "Conversion",
         "CreditCalculator",
+    ),
+    "domain.differences": (
+        "Difference",
+        "Progress",
+        "ReconciliationReport",
     ),
     "domain.packages": (
         "DEFAULT_PACKAGES",
@@ -196,6 +214,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "Delivery",
         "Entry",
         "KeptCustomer",
+        "KeptEvent",
         "Lot",
         "Notification",
         "Page",
@@ -203,10 +222,12 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "PaymentMethod",
         "PaymentStatus",
         "Purchase",
+        "Quarantined",
         "Receipt",
         "Refund",
         "StripeEvent",
     ),
+    "domain.vitals": ("Health",),
     "errors": (
         "CardDeclined",
         "ConfigurationError",

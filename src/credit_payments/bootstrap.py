@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import IO, Self
 
-import attrs
-
-from credit_payments import moving, personal_data, verifying
+from credit_payments import moving, personal_data
 from credit_payments.adapters.ciphers import open_cipher
-from credit_payments.adapters.databases import Opening, open_storage
+from credit_payments.adapters.databases import Opening, open_storage, schema_version
 from credit_payments.adapters.environment import Environment
 from credit_payments.adapters.retries import RetryPolicy
 from credit_payments.adapters.secret_files import SecretFiles
 from credit_payments.adapters.stripe_gateway import StripeGateway
 from credit_payments.adapters.system_clock import SystemClock
+from credit_payments.auditing import Auditor
 from credit_payments.client import PaymentsClient
 from credit_payments.config import Settings, load_settings
-from credit_payments.domain import audit, checks, notices, reports, seals
+from credit_payments.domain import notices, vitals
 from credit_payments.domain.credits import CreditCalculator
-from credit_payments.domain.records import Entry, Notification, Purchase
-from credit_payments.errors import InvalidRequest
+from credit_payments.domain.differences import Progress, ReconciliationReport
+from credit_payments.domain.records import Notification
+from credit_payments.health import HealthCheck
+from credit_payments.inbox import Inbox
 from credit_payments.intake import Handlers
 from credit_payments.notifications import H, Notifications, Telling
 from credit_payments.ports.clock import Clock
@@ -31,25 +32,25 @@ from credit_payments.ports.encryption import FieldCipher
 from credit_payments.ports.jobs import Jobs
 from credit_payments.ports.notifications import Notifier
 from credit_payments.ports.storage import Storage
-from credit_payments.ports.telemetry import Silent, Telemetry
+from credit_payments.ports.telemetry import Guarded, Silent, Telemetry
 from credit_payments.ports.users import Users
 from credit_payments.posting import PostingQueue
+from credit_payments.reconcile import Reconciler
 from credit_payments.wallets import Wallets
 from credit_payments.webhooks import WebhookProcessor
 from credit_payments.worker import Worker
 
 _DEFAULT_RATES = {"usd": 10}
-SETTLED_AFTER = timedelta(minutes=1)
-"""Longer than a write may wait for its commit."""
 
 
-class System:
+class System(Auditor):
     """Everything that `connect` joined; also a context manager that closes it.
 
     Attributes:
         payments: selling credits.
         webhooks: what Stripe reports.
         wallets: what users hold.
+        events: dead letters and the quarantine, for people to decide.
         calculator: what an amount buys.
         notifications: what the host is told.
         queue: the database queue that all of them write through.
@@ -67,11 +68,10 @@ class System:
         jobs: Jobs | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
+        super().__init__(storage, clock)
         self._settings = settings
-        self._storage = storage
-        self._clock = clock
         self._cipher = cipher
-        self._telemetry = telemetry or Silent()
+        self._telemetry = Silent() if telemetry is None else Guarded(telemetry)
         self._handlers = Handlers()
         self.calculator = CreditCalculator(
             rates=settings.rates if settings.rates is not None else _DEFAULT_RATES,
@@ -86,6 +86,7 @@ class System:
             observer=telling,
             commands_max=settings.queue_commands_max,
             batch_max=settings.batch_commands_max,
+            telemetry=None if telemetry is None else self._telemetry,
         )
         self._gateway = StripeGateway(
             settings.stripe_secret_key,
@@ -124,12 +125,31 @@ class System:
             telemetry=self._telemetry,
         )
         self.wallets = Wallets(storage, self.queue, clock, users=users)
+        self.events = Inbox(
+            storage,
+            self.queue,
+            clock,
+            self.calculator,
+            users=users,
+            policies=settings.policies,
+            expires_seconds=settings.purchase_expires_seconds,
+            jobs=jobs,
+        )
         self.notifications = Notifications(
             self.queue,
             telling,
             notifier=notifier,
             in_background=settings.deliver_notifications,
             watch=lambda wake: storage.watch(Notification, wake),
+        )
+        self._health = HealthCheck(
+            storage,
+            self.queue,
+            clock,
+            stripe=_setup(settings),
+            commands_max=settings.queue_commands_max,
+            database=settings.database.partition("://")[0],
+            schema_version=schema_version(settings.database),
         )
 
     def on(self, kind: str) -> Callable[[H], H]:
@@ -177,84 +197,60 @@ class System:
             telemetry=self._telemetry,
         )
 
-    def verify(self) -> audit.VerificationReport:
-        """Recompute every wallet from its entries, at one instant.
+    def health(self) -> vitals.Health:
+        """How the system is now: what waits, what a person should look at, how late events come.
 
-        Reads the whole ledger; the report names what does not fit.
+        A few bounded reads. It raises nothing where the database does not answer: the health says
+        so, once the driver has given up.
 
-        Raises:
-            StorageUnavailable: the database failed.
+        Example:
+            >>> with connect(database="memory://") as system:
+            ...     system.health().status
+            'ok'
         """
-        with self._storage.snapshot() as reader:
-            return verifying.verify(reader)
+        return self._health.run()
 
-    def seal(self, *, through: datetime | None = None) -> seals.Seal:
-        """One digest over all entries before an instant, to be kept elsewhere.
+    def reconcile(
+        self,
+        *,
+        since: datetime,
+        until: datetime | None = None,
+        repair: bool = False,
+        restart: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ReconciliationReport:
+        """Hold what Stripe has against the ledger, and post what is missing where that is wanted.
 
-        The clocks of all machines that write must agree within the minute: an entry that comes
-        later, and is dated earlier by a clock that is slow, breaks the seal.
+        Walks the payment intents, refunds and disputes that Stripe created in that time, its events
+        (of 30 days at most: https://docs.stripe.com/api/events), and our own payments. What is here
+        and not at Stripe is reported, and never taken back. Others may write meanwhile, and any
+        number of runs may be under way. A run that broke off goes on with the next call for the
+        same `since` and `repair` within a day.
 
         Args:
-            through: the instant, exclusive; a minute ago when left out, because what is decided
-                now may be committed a moment later. Later ones are refused for the same reason.
+            since: the first instant.
+            until: the instant after the last; ten minutes ago when left out, because younger
+                events may be on their way.
+            repair: post what is missing, by the same commands that a webhook runs.
+            restart: begin anew, also where a run broke off.
+            progress: called after each page.
 
         Raises:
-            InvalidRequest: not a datetime with a time zone, or less than a minute ago.
-            StorageUnavailable: the database failed.
+            InvalidRequest: no datetimes with a time zone, or none in that order.
+            NotConfigured: there is no Stripe key.
+            TryAgain: Stripe or the database did not answer; the same call goes on.
         """
-        settled = self._clock.now() - SETTLED_AFTER
-        at = settled if through is None else through
-        text = checks.instant(at, param="through")
-        if at > settled:
-            raise InvalidRequest("through must be a minute ago or earlier", param="through")
-        with self._storage.snapshot() as reader:
-            return seals.seal(reader.scan(Entry, order=audit.ORDERS[Entry]), text)
-
-    def check_seal(self, seal: seals.Seal) -> audit.VerificationReport:
-        """Verify the ledger, and whether it still holds what was sealed.
-
-        Raises:
-            StorageUnavailable: the database failed.
-        """
-        report = self.verify()
-        with self._storage.snapshot() as reader:
-            found = seals.seal(reader.scan(Entry, order=audit.ORDERS[Entry]), seal.through)
-        if seal.matches(found):
-            return report
-        broken = audit.Problem(
-            user_id="*",
-            transaction_id=None,
-            message=f"the seal through {seal.through} is broken: {seal.entries} entries in "
-            f"{seal.wallets} wallets were sealed, {found.entries} in {found.wallets} are there",
+        reconciler = Reconciler(
+            self._storage,
+            self.queue,
+            self._clock,
+            self._gateway,
+            policies=self._settings.policies,
+            cipher=self._cipher,
         )
-        return attrs.evolve(report, problems=(broken, *report.problems))
-
-    def report(
-        self, *, since: datetime | None = None, until: datetime | None = None
-    ) -> reports.Report:
-        """What happened from one instant (inclusive) to another (exclusive), for the books.
-
-        Reads the whole ledger. An expiry counts on the day on which it was posted, which may be
-        later than the instant itself; see `Wallets.post_due`.
-
-        Args:
-            since: the first instant; the beginning of the ledger when left out.
-            until: the instant after the last; everything so far when left out.
-
-        Raises:
-            InvalidRequest: not datetimes with a time zone, or `until` is before `since`.
-            Conflict: the ledger is broken; `verify` tells where.
-            StorageUnavailable: the database failed.
-        """
-        first = None if since is None else checks.instant(since, param="since")
-        last = None if until is None else checks.instant(until, param="until")
-        with self._storage.snapshot() as reader:
-            return reports.report(
-                reader.scan(Entry, order=audit.ORDERS[Entry]),
-                reader.scan(Purchase, order=audit.ORDERS[Purchase]),
-                since=first,
-                until=last,
-            )
+        return reconciler.run(
+            since=since, until=until, repair=repair, restart=restart, progress=progress
+        )
 
     def rotate_encryption(self, *, dry_run: bool = False) -> personal_data.RotationReport:
         """Encrypt personal data anew that is not under the primary key, or not found by its index.
@@ -384,6 +380,15 @@ def connect(
     except BaseException:
         storage.close()
         raise
+
+
+def _setup(settings: Settings) -> vitals.StripeSetup:
+    return vitals.StripeSetup(
+        configured=settings.stripe_secret_key is not None,
+        livemode=settings.livemode,
+        webhooks_configured=bool(settings.webhook_secrets),
+        webhook_mode=settings.webhook_mode,
+    )
 
 
 def _wanted(settings: Settings, notifier: Notifier | None) -> Sequence[str]:

@@ -171,7 +171,8 @@ class PaymentsClient(CustomersClient):
         settlement = self._queue.submit(ReportPayment(facts=facts, policies=self._policies))
         if settlement.outcome == "quarantined":
             raise Conflict(
-                f"The payment waits for a person: {settlement.reason}.", code="payment_quarantined"
+                f"The payment is not credited, a person has to decide: {settlement.reason}.",
+                code="payment_quarantined",
             )
         if settlement.payment is not None and settlement.payment.credited:
             return answers.receipt(settlement.payment)

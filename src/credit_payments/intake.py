@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from credit_payments import personal_data
 from credit_payments.domain import events, inbox, instants, values
 from credit_payments.domain.clawback import Policies
-from credit_payments.domain.customers import NOTHING, ChangedCustomer
+from credit_payments.domain.customers import ChangedCustomer
 from credit_payments.domain.decision import Command
 from credit_payments.domain.records import NEVER
 from credit_payments.domain.stripe_facts import (
@@ -57,7 +57,7 @@ def kept_facts(event: events.Event, cipher: FieldCipher | None) -> inbox.Kept | 
         return facts
     if event.type == events.CUSTOMER_DELETED:
         return ChangedCustomer(customer_id=facts.id, as_of=NEVER)
-    sealed = NOTHING
+    sealed = None
     if cipher is not None:
         sealed = personal_data.seal(
             cipher, facts.id, email=facts.email, name=facts.name, phone=facts.phone
@@ -129,7 +129,13 @@ class Handlers:
                     "A handler of %s failed: %s",
                     event.type,
                     event.id,
-                    extra={"event_id": event.id, "event_type": event.type},
+                    extra={
+                        "event_id": event.id,
+                        "event_type": event.type,
+                        "payment_intent_id": None,
+                        "attempt": event.attempt,
+                        "outcome": "failed",
+                    },
                 )
                 # Not its message: it may hold anything.
                 return f"a handler raised {type(error).__name__}"

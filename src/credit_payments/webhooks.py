@@ -181,12 +181,16 @@ class WebhookProcessor:
         if event.type not in self._handlers:
             return _delivery(event, "ignored")
         if self._mode == "queued":
-            # Nothing of it is kept: it may hold personal data. Who applies it asks Stripe for it.
-            return self._store(event, event.id, "")
+            # Nothing of it is kept but whose it is: it may hold personal data. Who applies it asks
+            # Stripe for it.
+            return self._store(event, event.id, event.account or "")
         lease = Lease(uuid.uuid4().hex, HANDLER_SECONDS)
         stored = self._queue.submit(
             StoreEvent(
-                messenger=intake.messenger_of(event), subject=event.id, payload="", lease=lease
+                messenger=intake.messenger_of(event),
+                subject=event.id,
+                payload=event.account or "",
+                lease=lease,
             )
         )
         if stored is None:
@@ -207,26 +211,36 @@ class WebhookProcessor:
             return _delivery(event, "duplicate")
         try:
             self._jobs.enqueue(event.id)
-        except Exception:  # noqa: BLE001 - it is stored: workers find it without being told
-            _log.warning("No worker could be told of %s.", event.id, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - it is stored: workers find it by themselves
+            _log.warning(
+                "No worker could be told of %s: %s",
+                event.id,
+                type(error).__name__,
+                extra=_extra(event, "queued"),
+            )
             self._telemetry.count("credit_payments.jobs.failed")
         return _delivery(event, "queued")
 
     def _tell(self, event: events.Event, delivery: values.Delivery, seconds: float) -> None:
         self._telemetry.count("credit_payments.webhooks", type=event.type, outcome=delivery.outcome)
         self._telemetry.took("credit_payments.webhooks.duration", seconds)
-        _log.info(
-            "%s %s: %s",
-            event.type,
-            event.id,
-            delivery.outcome,
-            extra={
-                "event_id": event.id,
-                "event_type": event.type,
-                "outcome": delivery.outcome,
-                "payment_intent_id": _intent_of(event),
-            },
-        )
+        if _log.isEnabledFor(logging.INFO):
+            _log.info(
+                "%s %s: %s",
+                event.type,
+                event.id,
+                delivery.outcome,
+                extra=_extra(event, delivery.outcome),
+            )
+
+
+def _extra(event: events.Event, outcome: str) -> dict[str, object]:
+    return {
+        "event_id": event.id,
+        "event_type": event.type,
+        "payment_intent_id": _intent_of(event),
+        "outcome": outcome,
+    }
 
 
 def _intent_of(event: events.Event) -> str | None:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import attrs
 import msgspec
 
-from credit_payments import intake
+from credit_payments import intake, leases
 from credit_payments.domain import events, inbox, instants
 from credit_payments.domain.clawback import Policies
 from credit_payments.domain.decision import Command, Range
-from credit_payments.domain.records import Event, Wallet
-from credit_payments.domain.spending import PostDue
+from credit_payments.domain.records import Event
 from credit_payments.errors import CreditPaymentsError, TryAgain
 from credit_payments.intake import Handlers
 from credit_payments.ports.clock import Clock
@@ -34,22 +32,17 @@ from credit_payments.settlement.intake import (
     FinishEvent,
     Lease,
     LeaseEvent,
-    LeaseEvents,
-    RenewLeases,
 )
+from credit_payments.sweeping import Sweep
 
 LEASE_SECONDS = 60.0
 BATCH = 100
-"""Events that one lease covers, and wallets that one sweep looks at."""
+"""Events that are leased together, and notifications that are delivered between two looks."""
 IDLE_SECONDS_MAX = 1.0
 """The longest pause between two looks where nobody wakes the worker."""
 _IDLE_SECONDS_MIN = 0.02
-SWEEP_SECONDS = 1.0
-"""How often is looked for wallets in which something has expired or lapsed."""
 ROUNDS_MAX = 10_000
 """So that draining ends, however fast events come."""
-HANDLING_SECONDS_MAX = 3_600.0
-_BEATS_PER_LEASE = 3
 
 _log = logging.getLogger(__name__)
 
@@ -125,9 +118,8 @@ class Worker:
         self._telemetry = telemetry or Silent()
         self._jitter = jitter
         self._stopping = False
-        self._wake = threading.Event()
-        self._swept_at = float("-inf")
-        self._swept_to: tuple[str, str] | None = None
+        self._bell = _Bell()
+        self._sweep = Sweep(storage, queue, clock)
 
     def run(self) -> None:
         """Work until `stop` is called; a database that is down is waited for."""
@@ -138,29 +130,29 @@ class Worker:
                     pause = _IDLE_SECONDS_MIN
                     continue
                 # Longer and longer while there is nothing to do.
-                self._wake.wait(pause)
-                woken, pause = self._wake.is_set(), min(2 * pause, IDLE_SECONDS_MAX)
-                self._wake.clear()
-                if woken:
-                    pause = _IDLE_SECONDS_MIN
+                rung = self._bell.wait(pause)
+                pause = _IDLE_SECONDS_MIN if rung else min(2 * pause, IDLE_SECONDS_MAX)
 
     def stop(self) -> None:
         """Have `run` end after what is in hand; safe in a signal's handler, and to call twice."""
         self._stopping = True
-        self._wake.set()
+        self._bell.ring()
 
-    def drain(self) -> Work:
+    def drain(self, *, rounds_max: int = ROUNDS_MAX) -> Work:
         """Do what is due now, and what becomes due meanwhile; how much that was.
+
+        Args:
+            rounds_max: so many steps at most, however fast events come.
 
         Raises:
             TryAgain: the database is busy or down; what was leased is tried again later.
         """
         done = Work()
-        self._swept_at = float("-inf")
-        for _ in range(ROUNDS_MAX):
+        self._sweep.restart()
+        for _ in range(rounds_max):
             work = self.step()
             done += work
-            if not work or self._stopping:
+            if self._stopping or not (work or self._sweep.is_midway):
                 break
         return done
 
@@ -171,9 +163,7 @@ class Worker:
             TryAgain: the database is busy or down.
         """
         delivered = self._notifications.deliver(BATCH) if self._notifications else 0
-        return Work(
-            events=self._apply_some(), notifications=delivered, postings=self._post_what_is_due()
-        )
+        return Work(events=self._apply_some(), notifications=delivered, postings=self._sweep.post())
 
     def apply(self, event_id: str) -> bool:
         """Apply one stored event, if it is due; whether there was anything to do.
@@ -185,40 +175,63 @@ class Worker:
         event = self._queue.submit(LeaseEvent(event_id=event_id, lease=lease))
         if event is None:
             return False
-        self._apply([event], lease)
+        if event.type in events.READ:
+            self._apply_ours([event], lease)
+        else:
+            self._hand_over(event, lease)
         return True
 
     # -- events --------------------------------------------------------------------------------
 
     def _apply_some(self) -> int:
-        for lane in self._lanes_due():
-            lease = self._new_lease()
-            leased = self._queue.submit(LeaseEvents(lane=lane, lease=lease, limit=BATCH))
-            if leased:
-                self._apply(leased, lease)
-                return len(leased)
+        # In an order of this worker's own, so that several keep out of each other's way.
+        for lane in sorted(self._due(inbox.LANES, 1), key=lambda _lane: self._jitter()):
+            if applied := self._apply_some_of(lane):
+                return applied
         return 0
 
-    def _lanes_due(self) -> list[str]:
-        """The lanes in which something is due, in an order of this worker's own."""
-        now = instants.to_text(self._clock.now())
-        ranges = [Range(inbox.due(lane), 1) for lane in inbox.LANES]
-        found = self._storage.first(ranges)
-        due = [
-            asked.series.group
-            for asked, rows in found.items()
-            if rows and getattr(rows[0], "due_at", now) <= now
-        ]
-        return sorted(due, key=lambda _lane: self._jitter())
+    def _apply_some_of(self, lane: str) -> int:
+        """Ours together; of the host's one, whose handlers may take long, or end the process.
 
-    def _apply(self, leased: Sequence[Event], lease: Lease) -> None:
-        ours = [event for event in leased if event.type in events.READ]
-        self._apply_ours(ours, lease)
-        others = [event for event in leased if event.type not in events.READ]
-        if others:
-            with self._heartbeat(others, lease):
-                for event in others:
-                    self._hand_over(event, lease)
+        So nobody waits for an event that is only in hand, and one that kills whoever tries it costs
+        no other event a try.
+        """
+        due = self._due((lane,), BATCH).get(lane, [])
+        applied = self._lease_and_apply([event for event in due if event.type in events.READ])
+        for event in due:
+            if self._stopping:
+                break
+            if event.type in events.READ:
+                continue
+            if self.apply(event.event_id):
+                return applied + 1
+            self._tell_if_buried(event)
+        return applied
+
+    def _lease_and_apply(self, due: Sequence[Event]) -> int:
+        lease = self._new_lease()
+        outcomes = self._queue.submit_all(
+            [LeaseEvent(event_id=event.event_id, lease=lease) for event in due]
+        )
+        leased = [outcome for outcome in outcomes if isinstance(outcome, Event)]
+        self._apply_ours(leased, lease)
+        for event, outcome in zip(due, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+            if outcome is None:
+                self._tell_if_buried(event)
+        return len(leased)
+
+    def _due(self, lanes: Sequence[str], limit: int) -> dict[str, list[Event]]:
+        """The first events that are due in each lane that has any."""
+        now = instants.to_text(self._clock.now())
+        found = self._storage.first([Range(inbox.due(lane), limit) for lane in lanes])
+        due: dict[str, list[Event]] = {}
+        for rows in found.values():
+            for event in rows:
+                if isinstance(event, Event) and event.due_at <= now:
+                    due.setdefault(event.lane, []).append(event)
+        return due
 
     def _apply_ours(self, leased: Sequence[Event], lease: Lease) -> None:
         """As one batch: applying them takes nothing but the database."""
@@ -228,6 +241,8 @@ class Worker:
                 commands.append((event, self._command(event, lease)))
             except msgspec.MsgspecError:
                 self._fail(event, lease, "what was kept of it cannot be read")
+            except Exception as error:  # noqa: BLE001 - it is this event's own
+                self._failed(event, lease, error)
         outcomes = self._queue.submit_all([command for _, command in commands])
         for (event, _), outcome in zip(commands, outcomes, strict=True):
             if isinstance(outcome, Exception):
@@ -241,11 +256,12 @@ class Worker:
         return ApplyEvent(event_id=event.event_id, token=lease.token, command=command)
 
     def _hand_over(self, event: Event, lease: Lease) -> None:
-        """To the host's handlers, one event at a time: they may take long."""
+        """To the host's handlers."""
         if event.type not in self._handlers:
             problem: str | None = f"this process has no handler for {event.type}"
         else:
-            problem = self._handled(event)
+            with leases.renewed(self._queue, event.event_id, lease):
+                problem = self._handled(event)
         if problem is None:
             finish = FinishEvent(event_id=event.event_id, token=lease.token)
             if self._queue.submit(finish):
@@ -255,7 +271,7 @@ class Worker:
 
     def _handled(self, event: Event) -> str | None:
         try:
-            data = self._gateway.retrieve_event(event.event_id)
+            data = self._gateway.retrieve_event(event.event_id, account=event.payload or None)
             told = events.from_object(data)
         except CreditPaymentsError as error:
             return f"it could not be fetched from Stripe: {error.message}"
@@ -267,7 +283,12 @@ class Worker:
         elif isinstance(error, CreditPaymentsError):
             self._fail(event, lease, error.message)
         else:
-            _log.error("%s cannot be applied.", event.event_id, exc_info=error, extra=_extra(event))
+            _log.error(
+                "%s cannot be applied.",
+                event.event_id,
+                exc_info=error,
+                extra=_extra(event, "failed"),
+            )
             self._fail(event, lease, f"applying it raised {type(error).__name__}")
 
     def _fail(self, event: Event, lease: Lease, problem: str, *, counts: bool = True) -> None:
@@ -280,8 +301,15 @@ class Worker:
                 counts=counts,
             )
         )
-        if status is None:
-            return  # somebody else has it by now
+        if status is not None:  # else somebody else has it by now
+            self._tell_failed(event, status, problem)
+
+    def _tell_if_buried(self, event: Event) -> None:
+        """Of one that could not be leased; those whose tries were used up became dead by it."""
+        if event.attempts >= inbox.ATTEMPTS_MAX:
+            self._tell_failed(event, inbox.DEAD, event.problem or "nobody has come to its end")
+
+    def _tell_failed(self, event: Event, status: str, problem: str) -> None:
         self._telemetry.count("credit_payments.events.failed", type=event.type)
         if status == inbox.DEAD:
             self._telemetry.count("credit_payments.events.dead", type=event.type)
@@ -293,7 +321,7 @@ class Worker:
             event.attempts,
             "a dead letter" if status == inbox.DEAD else "tried again",
             problem,
-            extra=_extra(event),
+            extra=_extra(event, "dead" if status == inbox.DEAD else "failed"),
         )
 
     def _done(self, event: Event, outcome: str) -> None:
@@ -305,69 +333,11 @@ class Worker:
             event.type,
             event.event_id,
             outcome,
-            extra={**_extra(event), "outcome": outcome},
+            extra=_extra(event, outcome),
         )
 
     def _new_lease(self) -> Lease:
         return Lease(uuid.uuid4().hex, self._lease_seconds)
-
-    @contextmanager
-    def _heartbeat(self, held: Sequence[Event], lease: Lease) -> Iterator[None]:
-        """Renew leases while the host's code runs, for an hour at most: it may hang for ever."""
-        ended = threading.Event()
-        renew = RenewLeases(event_ids=tuple(event.event_id for event in held), lease=lease)
-        times = int(HANDLING_SECONDS_MAX / lease.seconds * _BEATS_PER_LEASE)
-
-        def beat() -> None:
-            for _ in range(times):
-                if ended.wait(lease.seconds / _BEATS_PER_LEASE):
-                    return
-                try:
-                    self._queue.submit(renew)
-                except CreditPaymentsError as error:
-                    _log.warning("Leases could not be renewed: %s", error)
-
-        thread = threading.Thread(target=beat, name="credit-payments-heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join(lease.seconds)
-
-    # -- wallets -------------------------------------------------------------------------------
-
-    def _post_what_is_due(self) -> int:
-        """Have holds lapse and lots expire, of some wallets; how many entries that made.
-
-        Nobody's balance waits for this: what is due counts from its instant on, and is posted by
-        whoever touches the wallet first. This is for the books, and for who is told.
-        """
-        if time.monotonic() - self._swept_at < SWEEP_SECONDS:
-            return 0
-        now = instants.to_text(self._clock.now())
-        wallets = self._storage.page(
-            Wallet,
-            {},
-            order=("due_at", "user_id"),
-            after=self._swept_to,
-            limit=BATCH,
-            ending="due_at",
-        )
-        due = [wallet for wallet in wallets if wallet.due_at <= now]
-        if len(due) == BATCH:  # there are more, behind those that may fail
-            self._swept_to = (due[-1].due_at, due[-1].user_id)
-        else:
-            self._swept_to = None
-            self._swept_at = time.monotonic()
-        posted = 0
-        outcomes = self._queue.submit_all([PostDue(user_id=wallet.user_id) for wallet in due])
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                _log.error("What is due in a wallet cannot be posted.", exc_info=outcome)
-            else:
-                posted += outcome
-        return posted
 
     # -- waiting -------------------------------------------------------------------------------
 
@@ -386,7 +356,7 @@ class Worker:
         """Be woken when an event is stored; without that, looking finds it."""
         watch: Watch | None = None
         try:
-            watch = self._storage.watch(Event, self._wake.set)
+            watch = self._storage.watch(Event, self._bell.ring)
         except Exception:  # noqa: BLE001 - without it they are found a moment later
             _log.warning("Events are looked for every second.", exc_info=True)
         try:
@@ -396,10 +366,30 @@ class Worker:
                 watch.close()
 
 
-def _extra(event: Event) -> dict[str, object]:
+class _Bell:
+    """Wakes one who waits; unlike a `threading.Event` also from a signal's handler.
+
+    That might have interrupted who holds the event's lock, and would wait for it for ever.
+    """
+
+    def __init__(self) -> None:
+        self._quiet = threading.Lock()
+        self._quiet.acquire()
+
+    def ring(self) -> None:
+        with suppress(RuntimeError):  # it has rung already
+            self._quiet.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has rung since the last time."""
+        return self._quiet.acquire(timeout=seconds)
+
+
+def _extra(event: Event, outcome: str) -> dict[str, object]:
     return {
         "event_id": event.event_id,
         "event_type": event.type,
         "payment_intent_id": event.subject if event.subject.startswith("pi_") else None,
         "attempt": event.attempts,
+        "outcome": outcome,
     }

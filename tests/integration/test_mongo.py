@@ -789,13 +789,13 @@ def test_a_watch_hears_of_what_another_process_adds(
     other = MongoStorage(mongo_database)
     for number in range(3):
         woken.clear()
-        put(other, a_row(Notification, f"n{number}"))
+        put(other, a_row(Notification, f"n{number}", status="due"))
         assert woken.wait(10)
     woken.clear()
     put(other, a_row(Event, "evt_1"))  # another kind
     with other.transaction() as transaction:  # a change
         transaction.load([(Notification, "n1")])
-        transaction.write([], [a_row(Notification, "n1", attempts=1)])
+        transaction.write([], [a_row(Notification, "n1", attempts=1, status="due")])
     assert not woken.wait(0.3)
     other.close()
     watch.close()

@@ -63,7 +63,7 @@ def test_rows_of_other_kinds_and_what_is_rolled_back_wake_nobody(storage: Postgr
     until_quiet(event)
     put(storage, a_row(Wallet, "ada"))
     with pytest.raises(ZeroDivisionError), storage.transaction() as transaction:  # noqa: PT012
-        transaction.write([a_row(Notification, "n1")], [])
+        transaction.write([a_row(Notification, "n1", status="due")], [])
         raise ZeroDivisionError
     assert not event.wait(0.3)
     watch.close()
@@ -80,7 +80,7 @@ def test_a_connection_that_breaks_is_made_anew(
         terminate_all(postgres_database)
         assert woken(event), "something may have been missed"
         until_quiet(event)
-        put(storage, a_row(Notification, f"n{number}"))
+        put(storage, a_row(Notification, f"n{number}", status="due"))
         assert woken(event)
     watch.close()
 
@@ -97,7 +97,7 @@ def test_a_function_that_fails_is_called_again(
     watch = storage.watch(Notification, fail)
     assert watch is not None
     until_quiet(event)
-    put(storage, a_row(Notification, "n1"))
+    put(storage, a_row(Notification, "n1", status="due"))
     assert woken(event)
     watch.close()
     assert "ZeroDivisionError" in caplog.text

@@ -55,6 +55,7 @@ PROMISED_AGAINST_POSTGRES_PEERS = {
     for _peer in ("hf_nostro", "credit_ledger")
     for _callers, _target in (("1_caller", None), ("64_callers", 8))
 }
+
 WITH_THE_PEER_FOR_ORIENTATION = {"peer_grant_1_caller_kept", "peer_spend_1_caller_kept"}
 
 
@@ -74,6 +75,25 @@ def peer_is_installed(name: str) -> bool:
     return any(metadata.distributions(name=name))
 
 
+def intake_on(
+    database: str, peer: str | None = None, target: float | None = None
+) -> dict[str, float | None]:
+    """The rows of webhooks that are stored first, with their targets."""
+    rows: dict[str, float | None] = dict.fromkeys(("inline", "stored", "latency_load"))
+    rows["drained_4_workers_to_1_worker"] = None
+    for workers in ("1_worker", "4_workers"):
+        rows |= dict.fromkeys((f"drained_{workers}", f"stored_and_drained_{workers}"))
+        if peer is not None and peer_is_installed(peer):
+            rows |= dict.fromkeys((f"{peer}_stored", f"{peer}_drained_{workers}"))
+            rows[f"stored_and_drained_{workers}_to_{peer}"] = None
+            rows[f"drained_{workers}_to_{peer}"] = target
+            if peer == "pgqueuer":
+                rows["pgqueuer_stored_in_batches"] = None
+    for by in ("inline", "1_worker", "4_workers"):
+        rows |= dict.fromkeys((f"latency_{by}_p50", f"latency_{by}_p99"))
+    return {f"intake_{database}_{name}": promised for name, promised in rows.items()}
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("databases")
@@ -85,10 +105,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_promise_has_a_row_with_its_target(report: dict[str, Any]) -> None:
     targets = {row["name"]: row["target"] for row in report["rows"]}
-    expected = PROMISED | dict.fromkeys(FOR_ORIENTATION)
+    expected = PROMISED | dict.fromkeys(FOR_ORIENTATION) | intake_on("sqlite", "huey", 3)
     servers = {name for name in targets if name.startswith(("postgresql", "mongodb"))}
     if servers or IN_CI:
         expected |= PROMISED_ON_SERVERS
+        expected |= intake_on("postgresql", "pgqueuer", 1) | intake_on("mongodb")
     if peer_is_installed("hf-nostro") and servers:
         expected |= PROMISED_AGAINST_POSTGRES_PEERS
     if peer_is_installed("gringotts-api"):
@@ -99,16 +120,16 @@ def test_every_promise_has_a_row_with_its_target(report: dict[str, Any]) -> None
 def test_a_row_says_whether_its_target_was_met(report: dict[str, Any]) -> None:
     for row in report["rows"]:
         assert row["min"] <= row["median"] <= row["max"]
-        assert row["unit"] in {"times", "ms"}
+        assert row["unit"] in {"times", "ms", "per second"}
         reached = row["target"] is not None and (row["median"] >= row["target"]) == (
-            row["unit"] == "times"
+            row["unit"] != "ms"
         )
         assert row["met"] == (None if row["target"] is None else reached)
 
 
 def test_both_sides_of_a_comparison_are_given_in_absolute_numbers(report: dict[str, Any]) -> None:
     for row in report["rows"]:
-        assert len(row["absolute"]) == 2
+        assert len(row["absolute"]) == (2 if row["against"] else 0)
         assert all(number > 0 for number in row["absolute"].values())
 
 

@@ -648,7 +648,6 @@ NOT_RECOMPUTED: dict[type[Record], dict[str, str]] = {
         "clawback": "no entry says it: credits that are given back go where it says",
         "created_at": "only shown",
         "updated_at": "only shown",
-        "decided_by": "only shown",
     },
 }
 """Fields of which `verify` finds no, or not every, change; and why, or what comes of it."""

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import attrs
 
 from credit_payments.adapters.memory import MemoryStorage
+from credit_payments.adapters.migration_files import migrations
 from credit_payments.errors import ConfigurationError
 from credit_payments.ports.schema import Schema
 from credit_payments.ports.storage import Storage
@@ -34,6 +35,8 @@ class _Database:
 
     storage: Callable[[str, Opening], Storage]
     schema: Callable[[str], Schema]
+    migrations: str | None
+    """Where its steps are; None where it has no schema."""
 
 
 def open_storage(url: str, opening: Opening) -> Storage:
@@ -56,6 +59,12 @@ def open_schema(url: str) -> Schema:
         StorageUnavailable: it does not answer.
     """
     return _database(url).schema(url)
+
+
+def schema_version(url: str) -> int | None:
+    """The version of the schema that an opened database of that URL has; None without a schema."""
+    steps = _database(url).migrations
+    return None if steps is None else migrations(steps)[-1].version
 
 
 def _database(url: str) -> _Database:
@@ -142,11 +151,11 @@ def _needs_extra(error: ModuleNotFoundError, package: str, extra: str) -> NoRetu
     ) from error
 
 
-_POSTGRES = _Database(_open_postgres, _postgres_schema)
-_MONGO = _Database(_open_mongo, _mongo_schema)
+_POSTGRES = _Database(_open_postgres, _postgres_schema, "postgres")
+_MONGO = _Database(_open_mongo, _mongo_schema, "mongo")
 _DATABASES = {
-    "memory": _Database(lambda _url, _opening: MemoryStorage(), _no_schema),
-    "sqlite": _Database(_open_sqlite, _sqlite_schema),
+    "memory": _Database(lambda _url, _opening: MemoryStorage(), _no_schema, None),
+    "sqlite": _Database(_open_sqlite, _sqlite_schema, "sqlite"),
     "postgresql": _POSTGRES,
     "postgres": _POSTGRES,
     "mongodb": _MONGO,

@@ -3,6 +3,7 @@
 Example::
 
     app.include_router(create_router(system, current_user=current_user))
+    app.include_router(create_health_router(system))
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from credit_payments.http import (
     Api,
     CurrentUser,
     Identity,
+    Metrics,
     Request,
     Response,
     Route,
@@ -35,10 +37,11 @@ from credit_payments.http import (
     check_current_user,
     describe,
     error_response,
+    health_routes,
     join_headers,
 )
 
-__all__ = ["Identity", "create_router", "install_error_handlers"]
+__all__ = ["Identity", "create_health_router", "create_router", "install_error_handlers"]
 
 
 def create_router(
@@ -63,16 +66,27 @@ def create_router(
     router = fastapi.APIRouter(prefix=prefix, tags=["payments"], route_class=_Route)
     # Routes are tried one after the other: the one that Stripe calls all the time comes first.
     for route in sorted(ROUTES, key=lambda route: route.name != "webhook"):
-        router.add_api_route(
-            route.path,
-            _endpoint(api, route, current_user),
-            methods=[route.method],
-            name=route.name,
-            summary=route.summary,
-            operation_id=f"credit_payments_{route.name}",
-            response_model=None,
-            openapi_extra=describe(route),
-        )
+        _add(router, api, route, current_user)
+    return router
+
+
+def create_health_router(
+    system: System, *, metrics: Metrics | None = None, prefix: str = "/modules"
+) -> fastapi.APIRouter:
+    """How the system is, for monitors: `/modules/stripe/health` and `/modules/transactions/health`.
+
+    Anybody may ask. The answers have numbers, and nothing of any user; they are 503 while the
+    database does not answer.
+
+    Args:
+        system: what `credit_payments.connect()` returned.
+        metrics: a `Prometheus`, for `/modules/stripe/metrics`; without it there is no such route.
+        prefix: the mount.
+    """
+    api = Api(system)
+    router = fastapi.APIRouter(prefix=prefix, tags=["health"], route_class=_Route)
+    for route in health_routes(metrics):
+        _add(router, api, route, _nobody)
     return router
 
 
@@ -85,6 +99,23 @@ def install_error_handlers(app: fastapi.FastAPI) -> None:
         return _to_fastapi(error_response(error))
 
     app.add_exception_handler(CreditPaymentsError, answer)
+
+
+def _add(router: fastapi.APIRouter, api: Api, route: Route, current_user: CurrentUser) -> None:
+    router.add_api_route(
+        route.path,
+        _endpoint(api, route, current_user),
+        methods=[route.method],
+        name=route.name,
+        summary=route.summary,
+        operation_id=f"credit_payments_{route.name}",
+        response_model=None,
+        openapi_extra=describe(route),
+    )
+
+
+def _nobody() -> None:
+    """Who calls a route that asks for no caller."""
 
 
 class _Route(APIRoute):

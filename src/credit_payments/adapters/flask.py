@@ -3,6 +3,7 @@
 Example::
 
     app.register_blueprint(create_blueprint(system, current_user=lambda: session.get("user_id")))
+    app.register_blueprint(create_health_blueprint(system))
 """
 
 from __future__ import annotations
@@ -24,16 +25,24 @@ from credit_payments.http import (
     Api,
     CurrentUser,
     Identity,
+    Metrics,
     Request,
     Response,
     Route,
     System,
     check_current_user,
     error_response,
+    health_routes,
     join_headers,
 )
 
-__all__ = ["CreditPayments", "Identity", "create_blueprint", "install_error_handlers"]
+__all__ = [
+    "CreditPayments",
+    "Identity",
+    "create_blueprint",
+    "create_health_blueprint",
+    "install_error_handlers",
+]
 
 _NAME = "credit_payments"
 
@@ -57,14 +66,29 @@ def create_blueprint(
     api = Api(system)
     blueprint = flask.Blueprint(_NAME, __name__, url_prefix=url_prefix)
     for route in ROUTES:
-        blueprint.add_url_rule(
-            route.path.replace("{", "<").replace("}", ">"),
-            endpoint=route.name,
-            view_func=_view(api, route, current_user),
-            methods=[route.method],
-        )
+        _add(blueprint, api, route, current_user)
     # For errors of ours that `current_user` raises; those of the routes are answered by the API.
     blueprint.register_error_handler(CreditPaymentsError, _answer_error)
+    return blueprint
+
+
+def create_health_blueprint(
+    system: System, *, metrics: Metrics | None = None, url_prefix: str = "/modules"
+) -> flask.Blueprint:
+    """How the system is, for monitors: `/modules/stripe/health` and `/modules/transactions/health`.
+
+    Anybody may ask. The answers have numbers, and nothing of any user; they are 503 while the
+    database does not answer.
+
+    Args:
+        system: what `credit_payments.connect()` returned.
+        metrics: a `Prometheus`, for `/modules/stripe/metrics`; without it there is no such route.
+        url_prefix: the mount.
+    """
+    api = Api(system)
+    blueprint = flask.Blueprint(f"{_NAME}_health", __name__, url_prefix=url_prefix)
+    for route in health_routes(metrics):
+        _add(blueprint, api, route, _nobody)
     return blueprint
 
 
@@ -83,11 +107,15 @@ class CreditPayments:
         system: what `credit_payments.connect()` returned.
         current_user: as for `create_blueprint`.
         url_prefix: the mount.
+        health_prefix: the mount of the health endpoints; None leaves them out.
+        metrics: as for `create_health_blueprint`.
     """
 
     system: System | None = None
     current_user: CurrentUser | None = attrs.field(default=None, kw_only=True)
     url_prefix: str = attrs.field(default="/stripe", kw_only=True)
+    health_prefix: str | None = attrs.field(default="/modules", kw_only=True)
+    metrics: Metrics | None = attrs.field(default=None, kw_only=True)
 
     def init_app(
         self,
@@ -117,7 +145,25 @@ class CreditPayments:
             url_prefix=bound.url_prefix,
         )
         app.register_blueprint(blueprint)
+        if bound.health_prefix is not None:
+            health = create_health_blueprint(
+                bound.system, metrics=bound.metrics, url_prefix=bound.health_prefix
+            )
+            app.register_blueprint(health)
         app.extensions[_NAME] = bound
+
+
+def _add(blueprint: flask.Blueprint, api: Api, route: Route, current_user: CurrentUser) -> None:
+    blueprint.add_url_rule(
+        route.path.replace("{", "<").replace("}", ">"),
+        endpoint=route.name,
+        view_func=_view(api, route, current_user),
+        methods=[route.method],
+    )
+
+
+def _nobody() -> None:
+    """Who calls a route that asks for no caller."""
 
 
 def _view(api: Api, route: Route, current_user: CurrentUser) -> Callable[..., flask.Response]:

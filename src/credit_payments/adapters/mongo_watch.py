@@ -17,12 +17,12 @@ from credit_payments.errors import StorageUnavailable
 
 AWAIT_SECONDS = 0.5
 """How long the server holds back an answer without news: so late is closing noticed."""
+_AWAIT_MS = int(AWAIT_SECONDS * 1_000)
 PAUSE_SECONDS = 1.0
-_NEW: list[Document] = [{"$match": {"operationType": "insert"}}, {"$project": {"_id": 1}}]
 
 
 class MongoWatch:
-    """Calls a function with each new document of a kind, and when it may have missed one.
+    """Calls a function with each new document that is awaited, and when it may have missed one.
 
     Args:
         connections: to the database.
@@ -35,6 +35,7 @@ class MongoWatch:
     ) -> None:
         self._connections = connections
         self._collection = kind.TABLE
+        self._pipeline = _new(kind)
         self._wake = wake
         self._closed = threading.Event()
         self._thread = threading.Thread(
@@ -59,8 +60,16 @@ class MongoWatch:
 
     def _listen(self) -> None:
         collection = self._connections.database[self._collection]
-        with collection.watch(_NEW, max_await_time_ms=int(AWAIT_SECONDS * 1_000)) as stream:
+        with collection.watch(self._pipeline, max_await_time_ms=_AWAIT_MS) as stream:
             self._wake()
             while not self._closed.is_set():
                 if stream.try_next() is not None and not self._closed.is_set():
                     self._wake()
+
+
+def _new(kind: type[Record]) -> list[Document]:
+    match: Document = {"operationType": "insert"}
+    if kind.AWAITED is not None:
+        column, value = kind.AWAITED
+        match[f"fullDocument.{column}"] = value
+    return [{"$match": match}, {"$project": {"_id": 1}}]

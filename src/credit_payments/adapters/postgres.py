@@ -37,7 +37,7 @@ from credit_payments.adapters.postgres_watch import PostgresWatch
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.decision import Range
 from credit_payments.domain.migrations import check_current
-from credit_payments.domain.records import Key, Notification, Record, Wallet
+from credit_payments.domain.records import Key, Record, Wallet
 from credit_payments.errors import InvalidRequest, StorageUnavailable
 from credit_payments.migrating import migrate
 from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction, Watch, WriteConflict
@@ -46,8 +46,6 @@ R = TypeVar("R", bound=Record)
 Ask: TypeAlias = Callable[[Sequence[Statement]], list[list[Row]]]
 """Runs statements in one round trip, if it can; the rows of each."""
 
-WATCHED = frozenset({Notification})
-"""The kinds whose new rows are told of: the telling has its price, see `notify`."""
 SCAN_ROWS = 1_000
 
 
@@ -190,8 +188,8 @@ class PostgresStorage:
                 transaction.end()
 
     def watch(self, kind: type[Record], wake: Callable[[], None]) -> Watch | None:
-        """See the port: PostgreSQL tells of new rows of the kinds in `WATCHED`."""
-        if kind not in WATCHED:
+        """See the port: PostgreSQL tells of new rows that are `AWAITED`."""
+        if kind.AWAITED is None:
             return None
         watch = PostgresWatch(self._connections.conninfo, kind.TABLE, wake)
         self._watches.add(watch)
@@ -345,7 +343,7 @@ class _PostgresTransaction(_Rows):
             # Sorted: of two writers that add the same rows, one waits, and not each for the other.
             rows.sort(key=attrgetter(kind.KEY))
             self._send(Statement(statements.insert(kind), (_json(rows),)))
-            if kind in WATCHED:
+            if _are_awaited(kind, rows):  # the telling has its price, see `notify`
                 self._send(Statement(statements.notify(kind)))
         for kind, rows in _by_kind(updates):
             changed = [_values_of(kind)(row) for row in rows]
@@ -364,6 +362,13 @@ class _PostgresTransaction(_Rows):
     def _send_all(self, locking: Sequence[Statement]) -> None:
         for statement in locking:
             self._send(statement)
+
+
+def _are_awaited(kind: type[Record], rows: Iterable[Record]) -> bool:
+    if kind.AWAITED is None:
+        return False
+    column, value = kind.AWAITED
+    return any(getattr(row, column) == value for row in rows)
 
 
 class _JoinedTransaction(_PostgresTransaction):

@@ -275,9 +275,12 @@ class StripeGateway:
         params["types"] = check_types(types)
         return self._list(events.from_object, lambda client: client.v1.events.list(params), cursor)
 
-    def retrieve_event(self, event_id: str) -> Mapping[str, Any]:
+    def retrieve_event(self, event_id: str, *, account: str | None = None) -> Mapping[str, Any]:
         """A whole event as plain JSON data; `NotFound` where Stripe has it no more."""
-        return self._fetch(lambda client: client.v1.events.retrieve(event_id), _whole_event)
+        options: RequestOptions = {} if account is None else {"stripe_account": account}
+        return self._fetch(
+            lambda client: client.v1.events.retrieve(event_id, options=options), _whole_event
+        )
 
     def _ask(self, kind: type[F], request: Callable[[StripeClient], StripeObject]) -> F:
         return self._fetch(request, lambda answer: msgspec.convert(answer, type=kind))

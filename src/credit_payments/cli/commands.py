@@ -160,6 +160,190 @@ def report(
 
 
 @commands.command()
+@_DATABASE
+@click.option(
+    "--app",
+    metavar="MODULE:ATTRIBUTE",
+    help="Your system, or a function that returns one; with it come your handlers.",
+)
+@click.option("--drain", is_flag=True, help="Only do what is due, and say how much that was.")
+def worker(*, database: str | None, app: str | None, drain: bool) -> None:
+    """Apply stored webhooks, deliver notifications, and post what expires and lapses.
+
+    Works until SIGTERM or SIGINT comes; what is in hand is finished then. Start as many as you
+    like.
+    """
+    from credit_payments.cli import worker as workers  # noqa: PLC0415 - others are spared it
+
+    if database is not None and app is not None:
+        raise click.UsageError("--app has a database of its own: give one of the two")
+    workers.run(database, app, drain=drain)
+
+
+@commands.command()
+@_DATABASE
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.pass_context
+def health(context: click.Context, *, database: str | None, as_json: bool) -> None:
+    """Print what waits, what a person should look at, and how late events come.
+
+    Exits with 0 if all is well, with 1 if a person should look, and with 2 if the database does not
+    answer.
+    """
+    from credit_payments.cli import health as vitals  # noqa: PLC0415 - other commands are spared it
+
+    context.exit(vitals.health(database, as_json=as_json))
+
+
+@commands.group()
+def events() -> None:
+    """Dead letters and the quarantine: what waits for a person to decide."""
+
+
+_ACTOR = click.option("--actor", metavar="NAME", help="Who decides; by default who runs this.")
+_REASON = click.option("--reason", required=True, help="Why; it is kept.")
+
+
+@events.command("list")
+@_DATABASE
+@click.option(
+    "--status",
+    type=click.Choice(["dead", "due", "discarded", "done", "all", "quarantined"]),
+    default="dead",
+    show_default=True,
+    help="Which events; or what is in the quarantine.",
+)
+@click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
+@click.option("--cursor", help="That of the page before.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def list_events(
+    *, database: str | None, status: str, limit: int, cursor: str | None, as_json: bool
+) -> None:
+    """List what waits: the oldest first, with why."""
+    from credit_payments.cli import events as letters  # noqa: PLC0415 - others are spared it
+
+    letters.list_(database, status, limit=limit, cursor=cursor, as_json=as_json)
+
+
+@events.command()
+@_DATABASE
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list and nothing else.")
+@click.argument("name", metavar="ID")
+def show(*, database: str | None, name: str, as_json: bool) -> None:
+    """Print what is kept of ID: an event, an incident, or a payment intent."""
+    from credit_payments.cli import events as letters  # noqa: PLC0415 - others are spared it
+
+    letters.show(database, name, as_json=as_json)
+
+
+@events.command()
+@_DATABASE
+@click.option("--all", "every", is_flag=True, help="All dead letters.")
+@click.argument("event_ids", metavar="[ID]...", nargs=-1)
+@click.pass_context
+def replay(
+    context: click.Context, *, database: str | None, every: bool, event_ids: tuple[str, ...]
+) -> None:
+    """Have events tried again by the next worker, from the first attempt on."""
+    from credit_payments.cli import events as letters  # noqa: PLC0415 - others are spared it
+
+    if every == bool(event_ids):
+        raise click.UsageError("give the ids of events, or --all")
+    context.exit(letters.replay(database, event_ids, every=every))
+
+
+@events.command()
+@_DATABASE
+@_REASON
+@_ACTOR
+@click.argument("event_id", metavar="ID")
+def discard(*, database: str | None, reason: str, actor: str | None, event_id: str) -> None:
+    """Put an event away that is not to be applied; it stays, with the reason."""
+    from credit_payments.cli import events as letters  # noqa: PLC0415 - others are spared it
+
+    letters.discard(database, event_id, reason=reason, actor=actor)
+
+
+@events.command()
+@_DATABASE
+@click.option("--user", "user_id", required=True, help="Who gets the credits.")
+@click.option("--credits", "number", type=int, help="How many; by default those of its quote.")
+@_REASON
+@_ACTOR
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.argument("payment_intent_id", metavar="PAYMENT_INTENT")
+def resolve(
+    *,
+    database: str | None,
+    user_id: str,
+    number: int | None,
+    reason: str,
+    actor: str | None,
+    yes: bool,
+    payment_intent_id: str,
+) -> None:
+    """Decide whose a payment in the quarantine is, and credit it.
+
+    Says what will be credited, and asks. Exits with 1 if the answer is no.
+    """
+    from credit_payments.cli import events as letters  # noqa: PLC0415 - others are spared it
+
+    letters.resolve(
+        database,
+        payment_intent_id,
+        user_id=user_id,
+        credits=number,
+        reason=reason,
+        actor=actor,
+        yes=yes,
+    )
+
+
+@events.command()
+@_DATABASE
+@_REASON
+@_ACTOR
+@click.argument("incident_id", metavar="INCIDENT")
+def dismiss(*, database: str | None, reason: str, actor: str | None, incident_id: str) -> None:
+    """Decide that nothing is to be done; the same facts ask nobody any more."""
+    from credit_payments.cli import events as letters  # noqa: PLC0415 - others are spared it
+
+    letters.dismiss(database, incident_id, reason=reason, actor=actor)
+
+
+@commands.command()
+@_DATABASE
+@click.option("--since", required=True, metavar="INSTANT", help="A day or an instant, in UTC.")
+@click.option("--until", metavar="INSTANT", help="Ten minutes ago when left out.")
+@click.option("--repair", is_flag=True, help="Post what is missing.")
+@click.option("--restart", is_flag=True, help="Begin anew where a run broke off.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.pass_context
+def reconcile(
+    context: click.Context,
+    *,
+    database: str | None,
+    since: str,
+    until: str | None,
+    repair: bool,
+    restart: bool,
+    as_json: bool,
+) -> None:
+    """Hold what Stripe has against the ledger, and post what is missing.
+
+    Exits with 1 if anything differs that was not repaired. Safe to interrupt: the next call goes on
+    where it broke off.
+    """
+    from credit_payments.cli import reconciling  # noqa: PLC0415 - other commands are spared it
+
+    context.exit(
+        reconciling.reconcile(
+            database, since, until, repair=repair, restart=restart, as_json=as_json
+        )
+    )
+
+
+@commands.command()
 @click.option("--headless", is_flag=True, help="Play the customers in the terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.option(

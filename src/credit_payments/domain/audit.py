@@ -251,7 +251,7 @@ class _Walk:
                 row.credited, row.refunded_credits, row.disputed_credits, row.reversals, row.locked
             ) or (
                 terms and (terms.amount_minor, terms.currency) != (row.received_minor, row.currency)
-            ):  # fmt: skip
+            ) or row.decided_by != (entry and entry.actor):  # fmt: skip
                 yield self._problem(f"the record of {cause} is not what its entries say")
             missing.discard(cause)
         for cause in sorted(missing):

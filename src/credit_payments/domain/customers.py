@@ -38,21 +38,25 @@ NOTHING = Sealed()
 class ChangedCustomer(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="changed_customer"
 ):
-    """What an event said of a customer at the instant `as_of`: `NEVER` when it is gone."""
+    """What an event said of a customer at the instant `as_of`: `NEVER` when it is gone.
+
+    `sealed` is None where there are no keys to encrypt it with, and `NOTHING` where nothing is
+    left at Stripe.
+    """
 
     customer_id: str
     as_of: str
-    sealed: Sealed = NOTHING
+    sealed: Sealed | None = NOTHING
 
     def put_into(self, row: StripeCustomer) -> StripeCustomer:
         """The row as this says, if it is no older than what the row has from Stripe.
 
-        What is not kept of a customer does not begin to be.
+        What is not kept of a customer does not begin to be; what only Stripe has emptied, does.
         """
-        is_gone = self.as_of == NEVER
-        if row.as_of > self.as_of or (Sealed.of(row) == NOTHING and not is_gone):
+        if self.sealed is None or row.as_of > self.as_of:
             return row
-        if self.sealed == NOTHING and not is_gone:  # there are no keys to encrypt it with
+        is_kept = Sealed.of(row) != NOTHING or row.as_of
+        if not is_kept and self.as_of != NEVER:
             return row
         return msgspec.structs.replace(self.sealed.put_into(row), as_of=self.as_of)
 

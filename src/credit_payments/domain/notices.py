@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
-from credit_payments.domain import instants, ledger, reversal, values
+from credit_payments.domain import inbox, instants, ledger, reversal, values
 from credit_payments.domain.decision import Ask, Decision, Range, Series, View
 from credit_payments.domain.ledger import Contra, Kind
 from credit_payments.domain.records import (
     Dispute,
     Entry,
+    Event,
     FailedPayment,
     Incident,
     Notification,
@@ -47,7 +48,20 @@ _OF_ROWS = {
     Dispute: "dispute.opened",
     Incident: "payment.quarantined",
 }
-TYPES = tuple(sorted({*_OF_ENTRIES.values(), *_OF_ROWS.values(), LOW, "dispute.closed"}))
+FRAUD_WARNED = "payment.fraud_warned"
+EVENT_DEAD = "event.dead"
+TYPES = tuple(
+    sorted(
+        {
+            *_OF_ENTRIES.values(),
+            *_OF_ROWS.values(),
+            LOW,
+            FRAUD_WARNED,
+            EVENT_DEAD,
+            "dispute.closed",
+        }
+    )
+)
 """Every type of notification there is."""
 
 DUE, DELIVERED, DEAD = "due", "delivered", "dead"
@@ -93,12 +107,27 @@ def _told(record: Record, view: View, low_credits: int | None) -> Iterator[_Told
     elif isinstance(record, Dispute):
         yield from _of_dispute(record, view.peek(*key_of(record)), view)  # type: ignore[arg-type]
     elif isinstance(record, Incident) and record.status == "open":
-        known = view.peek(Incident, record.incident_id)
-        if known is None or known.status != "open":
-            # It may be opened again, and is told of again then.
-            subject = record.incident_id if known is None else f"{record.incident_id}:{view.now}"
-            data = {"incident_id": record.incident_id, "reason": record.reason}
-            yield _OF_ROWS[Incident], subject, "", data
+        yield from _of_incident(record, view.peek(Incident, record.incident_id), view)
+    elif isinstance(record, Event) and record.status == inbox.DEAD:
+        before = view.peek(Event, record.event_id)
+        if before is None or before.status != inbox.DEAD:
+            data = {"event_id": record.event_id, "type": record.type, "problem": record.problem}
+            # It may be replayed, and die again.
+            yield EVENT_DEAD, f"{record.event_id}:{view.now}", "", data
+
+
+def _of_incident(incident: Incident, known: Incident | None, view: View) -> Iterator[_Told]:
+    if known is not None and known.status == "open":
+        return
+    # It may be opened again, and is told of again then.
+    subject = incident.incident_id if known is None else f"{incident.incident_id}:{view.now}"
+    data: dict[str, Any] = {"incident_id": incident.incident_id, "reason": incident.reason}
+    if not incident.incident_id.startswith("fraud:"):
+        yield _OF_ROWS[Incident], subject, "", data
+        return
+    intent_id = msgspec.json.decode(incident.facts)["payment_intent"]
+    data["payment_intent_id"] = intent_id
+    yield FRAUD_WARNED, subject, _payer(intent_id, view), data
 
 
 def _of_entry(entry: Entry, low_credits: int | None) -> Iterator[_Told]:
@@ -124,7 +153,7 @@ def _of_entry(entry: Entry, low_credits: int | None) -> Iterator[_Told]:
 
 
 def _of_dispute(dispute: Dispute, known: Dispute | None, view: View) -> Iterator[_Told]:
-    user_id = _user_of(dispute, view)
+    user_id = _payer(dispute.payment_intent_id, view)
     data = {
         "dispute_id": dispute.dispute_id,
         "payment_intent_id": dispute.payment_intent_id,
@@ -140,8 +169,8 @@ def _of_dispute(dispute: Dispute, known: Dispute | None, view: View) -> Iterator
         yield "dispute.closed", f"{dispute.dispute_id}:{dispute.status}", user_id, data
 
 
-def _user_of(dispute: Dispute, view: View) -> str:
-    paid = view.peek(Payment, dispute.payment_intent_id) if dispute.payment_intent_id else None
+def _payer(payment_intent_id: str | None, view: View) -> str:
+    paid = view.peek(Payment, payment_intent_id) if payment_intent_id else None
     return paid.user_id if paid else ""
 
 

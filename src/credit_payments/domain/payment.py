@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from credit_payments.domain import money, reversal
@@ -15,6 +17,11 @@ REQUIRES_PAYMENT_METHOD = "requires_payment_method"
 
 _FINAL = {CANCELED: 1, SUCCEEDED: 2}
 """Events come in any order: a final state is never left, and money received outweighs all."""
+
+NO_QUOTE = ""
+"""The quote of a payment that none was kept for."""
+
+_facts_decoder = msgspec.json.Decoder(PaymentIntentFacts)
 
 
 def cause(payment_intent_id: str) -> str:
@@ -56,17 +63,38 @@ def from_quote(
     quote: Quote, facts: PaymentIntentFacts, filed: Incident | None, now: str
 ) -> Payment:
     """The payment of an intent that was created for a quote, with what was filed for it."""
+    promised = Promise(quote.amount_minor, quote.currency, quote.credits, quote.expires_seconds)
+    return _created(facts.id, quote.user_id, quote.quote_id, promised, filed, now)
+
+
+class Promise(NamedTuple):
+    """What an amount in minor units buys, and for how many seconds its credits last."""
+
+    amount_minor: int
+    currency: str
+    credits: int
+    expires_seconds: int | None
+
+
+def _created(
+    payment_intent_id: str,
+    user_id: str,
+    quote_id: str,
+    promised: Promise,
+    filed: Incident | None,
+    now: str,
+) -> Payment:
     early = Early.read(filed)
     return Payment(
-        payment_intent_id=facts.id,
-        user_id=quote.user_id,
-        quote_id=quote.quote_id,
+        payment_intent_id=payment_intent_id,
+        user_id=user_id,
+        quote_id=quote_id,
         status="created",
         quarantined=0,
-        amount_minor=quote.amount_minor,
-        currency=quote.currency,
-        credits=quote.credits,
-        expires_seconds=quote.expires_seconds,
+        amount_minor=promised.amount_minor,
+        currency=promised.currency,
+        credits=promised.credits,
+        expires_seconds=promised.expires_seconds,
         received_minor=0,
         credited=0,
         refunded_credits=0,
@@ -81,10 +109,51 @@ def from_quote(
     )
 
 
+def without_quote(
+    facts: PaymentIntentFacts,
+    user_id: str,
+    expires_seconds: int | None,
+    filed: Incident | None,
+    now: str,
+) -> Payment:
+    """The payment of an intent that no quote asked for: nothing is promised yet."""
+    promised = Promise(facts.amount_received, facts.currency.lower(), 0, expires_seconds)
+    return _created(facts.id, user_id, NO_QUOTE, promised, filed, now)
+
+
+def decided(
+    known: Payment,
+    facts: PaymentIntentFacts,
+    *,
+    user_id: str,
+    credits: int,
+    actor: str,
+    now: str,
+) -> Payment:
+    """A payment whose money has arrived, as a person has decided about it."""
+    return msgspec.structs.replace(
+        known,
+        user_id=user_id,
+        status=SUCCEEDED,
+        quarantined=0,
+        amount_minor=facts.amount_received,
+        currency=facts.currency.lower(),
+        credits=credits,
+        received_minor=facts.amount_received,
+        updated_at=now,
+        decided_by=actor,
+    )
+
+
 def mismatch(payment: Payment, facts: PaymentIntentFacts) -> str | None:
-    """Why what Stripe reports is not what was quoted; None when it is."""
+    """Why what Stripe reports is not what was quoted; None when it is.
+
+    Whose a payment is, is no question any more once a person has decided it; amount and currency
+    are then those that the decision was about.
+    """
     user_id = facts.metadata.get("user_id")
-    if user_id is not None and user_id != payment.user_id:
+    is_decided = payment.decided_by is not None
+    if user_id is not None and user_id != payment.user_id and not is_decided:
         return "the intent's metadata names another user than its quote"
     if facts.currency.lower() != payment.currency:
         return f"paid in {facts.currency!r}, quoted in {payment.currency!r}"
@@ -182,3 +251,13 @@ def facts_to_keep(facts: PaymentIntentFacts) -> dict[str, object]:
         "created": facts.created,
         "metadata": {name: facts.metadata[name] for name in ours if name in facts.metadata},
     }
+
+
+def kept_facts(filed: Incident) -> PaymentIntentFacts:
+    """What is filed about a payment, as it was reported; see `facts_to_keep`."""
+    return _facts_decoder.decode(filed.facts)
+
+
+def has_arrived(facts: PaymentIntentFacts) -> bool:
+    """Whether there is money to decide about."""
+    return facts.status == SUCCEEDED and facts.amount_received > 0

@@ -178,7 +178,7 @@ class LinkIntent(msgspec.Struct, frozen=True, kw_only=True):
         filed = view.get(Incident, payment.early_incident(self.facts.id))
         created = payment.from_quote(quote, self.facts, filed, now)
         incident = view.get(Incident, payment.cause(self.facts.id))
-        if incident is not None and incident.status == "open":
+        if incident is not None and incident.status != "resolved":
             created = msgspec.structs.replace(created, quarantined=1)
         changes = (linked, payment.received(created, self.facts, now))
         if filed is None:

@@ -5,7 +5,8 @@ A storage adapter needs nothing else to know about a row: `TABLE` is its table o
 (`SPARSE`, indexes of those rows only for which the instant in a column ever comes),
 `MUTABLE` the fields that an update may change (a kind without any is only ever added to), `GROUP`
 whose rows of the kind are looked at together; decisions may rest on there being no such row of a
-kind that is `GUARDED`. The text of `DECIMALS` is a decimal number, for databases that have those.
+kind that is `GUARDED`. Somebody waits for new rows that have the value in the column that `AWAITED`
+names. The text of `DECIMALS` is a decimal number, for databases that have those.
 The fields are text and integers only, so that every database keeps exactly what was hashed:
 instants are ISO 8601 text in UTC with six decimals (sortable as text; MongoDB would cut a date to
 milliseconds), amounts are minor units, structured values are canonical JSON text.
@@ -44,6 +45,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     MUTABLE: ClassVar[tuple[str, ...]] = ()
     GROUP: ClassVar[str | None] = None
     GUARDED: ClassVar[bool] = False
+    AWAITED: ClassVar[tuple[str, str] | None] = None
     DECIMALS: ClassVar[tuple[str, ...]] = ()
 
 
@@ -213,7 +215,7 @@ class Quote(Record, frozen=True):
 class Payment(Record, frozen=True):
     """A payment intent of ours: its quote, and the facts known about it.
 
-    `quarantined` is 1 while a report about it waits for a person, and 0 otherwise. `refunds` and
+    `quarantined` is 1 while what is filed about it is not settled, and 0 otherwise. `refunds` and
     `disputes` are the JSON of the facts known, by Stripe's ids. What was posted of them stands in
     `refunded_credits` and `disputed_credits` (together, what was taken back), `clawback` (the JSON
     of where it was taken from) and `reversals` (how often something was posted); `locked` is 1
@@ -358,7 +360,8 @@ class Event(Record, frozen=True):
 
     `status` is `due` until it was applied (`done`), or too many tries have failed (`dead`), or a
     person has put it away (`discarded`). While it is due, `payload` is the JSON of the facts in it,
-    nothing personal among them; `due_at` is when it is tried next, `attempts` how often it was,
+    nothing personal among them (of an event that is the host's to handle, only whose account it is
+    of); `due_at` is when it is tried next, `attempts` how often it was,
     `lease` who tries now, and `problem` why the last try failed. Events about one subject share a
     `lane`, so that workers who take different lanes keep out of each other's way. `created_at` is
     Stripe's instant, `received_at` ours.
@@ -366,6 +369,7 @@ class Event(Record, frozen=True):
 
     TABLE: ClassVar = "events"
     KEY: ClassVar = "event_id"
+    AWAITED: ClassVar = ("status", "due")
     GROUP: ClassVar = "lane"
     INDEXES: ClassVar = (("received_at", "event_id"),)
     SPARSE: ClassVar = (("due_at", ("lane", "status", "due_at", "event_id")),)
@@ -425,6 +429,7 @@ class Notification(Record, frozen=True):
 
     TABLE: ClassVar = "notifications"
     KEY: ClassVar = "notification_id"
+    AWAITED: ClassVar = ("status", "due")
     GROUP: ClassVar = "type"
     INDEXES: ClassVar = (("type", "status", "due_at", "notification_id"),)
     MUTABLE: ClassVar = ("status", "attempts", "due_at", "lease")

@@ -235,6 +235,54 @@ class Delivery:
 
 
 @attrs.frozen(kw_only=True)
+class KeptEvent:
+    """A webhook event as it is kept here, and what became of it.
+
+    `subject` is the id of the Stripe object that it is about. `status` is `"due"`, `"done"`,
+    `"dead"` (too many tries have failed) or `"discarded"`, `outcome` as in `Delivery`. `due_at` is
+    when it is tried next, or when others may try it that somebody works on now; None where it is
+    not tried any more. `problem` is why the last try failed, or why it was discarded.
+    """
+
+    event_id: str
+    type: str
+    subject: str
+    status: str
+    outcome: str
+    attempts: int
+    due_at: datetime | None
+    problem: str | None
+    created_at: datetime | None
+    received_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class Quarantined:
+    """What was filed for a person to decide, with what is known for it.
+
+    `status` is `"open"`, `"resolved"` or `"dismissed"`, and `decision` who decided what, where
+    somebody has. `amount` is what was received, refunded or disputed, in major units of `currency`,
+    where that is known. `user_id` is whom the intent's metadata names, or whose the payment is;
+    the fields `quoted_…` are what its quote promised, to whom, for how much.
+    """
+
+    incident_id: str
+    status: str
+    reason: str
+    payment_intent_id: str | None
+    amount: Decimal | None
+    currency: str | None
+    user_id: str | None
+    quoted_user_id: str | None
+    quoted_amount: Decimal | None
+    quoted_currency: str | None
+    quoted_credits: int | None
+    event_id: str | None
+    decision: str | None
+    created_at: datetime
+
+
+@attrs.frozen(kw_only=True)
 class Page(Generic[T]):
     """Some items and the `cursor` of those after them; `cursor` is None on the last page."""
 

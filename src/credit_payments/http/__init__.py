@@ -1,14 +1,15 @@
 """The endpoints without any web framework: bytes in, bytes out.
 
-`ROUTES` says what there is, `Api` answers it. An adapter for a framework registers each route,
-turns the framework's request into a `Request`, asks the host who is calling, and hands the
-`Response` back; it decides nothing.
+`ROUTES` and `HEALTH_ROUTES` say what there is, `Api` answers it. An adapter for a framework
+registers each route, turns the framework's request into a `Request`, asks the host who is calling,
+and hands the `Response` back; it decides nothing.
 """
 
 from __future__ import annotations
 
 from credit_payments.http.answers import error_response
 from credit_payments.http.api import Api
+from credit_payments.http.health import HEALTH_ROUTES, Metrics, health_routes
 from credit_payments.http.identity import CurrentUser, Identity, check_current_user
 from credit_payments.http.messages import Request, Response, join_headers
 from credit_payments.http.openapi import describe
@@ -16,10 +17,12 @@ from credit_payments.http.routes import ROUTES, Route
 from credit_payments.http.system import System
 
 __all__ = [
+    "HEALTH_ROUTES",
     "ROUTES",
     "Api",
     "CurrentUser",
     "Identity",
+    "Metrics",
     "Request",
     "Response",
     "Route",
@@ -27,5 +30,6 @@ __all__ = [
     "check_current_user",
     "describe",
     "error_response",
+    "health_routes",
     "join_headers",
 ]

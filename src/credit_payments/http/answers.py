@@ -20,6 +20,7 @@ from credit_payments.domain.values import (
     Receipt,
     Refund,
 )
+from credit_payments.domain.vitals import Health
 from credit_payments.errors import CardDeclined, CreditPaymentsError, PaymentNotSuccessful
 from credit_payments.http.messages import Response
 
@@ -75,6 +76,15 @@ def internal_error_response() -> Response:
             "message": "Something went wrong on our side.",
         },
     )
+
+
+def health_response(health: Health, answer: Answer) -> Response:
+    """The status before whatever the route tells; 503 while the database does not answer.
+
+    It takes monitors and load balancers as they are: they look at the status code.
+    """
+    is_up = health.status != "down"
+    return _response(200 if is_up else 503, {"success": is_up, "status": health.status, **answer})
 
 
 def _response(status: int, answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
@@ -223,3 +233,53 @@ def transactions_answer(page: Page[Entry]) -> Answer:
 def delivery_answer(delivery: Delivery) -> Answer:
     """What became of a webhook."""
     return {"event_id": delivery.event_id, "type": delivery.type, "outcome": delivery.outcome}
+
+
+def stripe_health(health: Health) -> Answer:
+    """Stripe's side of a health, in numbers only; null where the database does not answer."""
+    inbox, quarantine, found = health.inbox, health.quarantine, health.conversions
+    last, lag, reconciled = health.last_event, health.delivery_lag, health.last_reconciliation
+    return {
+        "stripe": {
+            "configured": health.stripe.configured,
+            "livemode": health.stripe.livemode,
+            "webhooks_configured": health.stripe.webhooks_configured,
+            "webhook_mode": health.stripe.webhook_mode,
+        },
+        "last_event": last
+        and {
+            "type": last.type,
+            "received_at": last.received_at,
+            "seconds_ago": last.seconds_ago,
+        },
+        "delivery_lag": lag
+        and {
+            "events": lag.events,
+            "median_seconds": lag.median_seconds,
+            "max_seconds": lag.max_seconds,
+        },
+        "dead_letters": inbox and inbox.dead,
+        "quarantined": quarantine and quarantine.open,
+        "conversions": found and {"checked": found.checked, "accurate": found.accurate},
+        "last_reconciliation": reconciled
+        and {"ended_at": reconciled.ended_at, "seconds_ago": reconciled.seconds_ago},
+    }
+
+
+def transactions_health(health: Health) -> Answer:
+    """The database's side of a health, in numbers only; null where it does not answer."""
+    inbox, notifications = health.inbox, health.notifications
+    return {
+        "queue": {
+            "commands_waiting": health.queue.commands_waiting,
+            "commands_max": health.queue.commands_max,
+            "oldest_seconds": health.queue.oldest_seconds,
+        },
+        "database": {
+            "answers": health.database.answers,
+            "schema_version": health.database.schema_version,
+        },
+        "inbox": inbox and {"waiting": inbox.waiting, "oldest_seconds": inbox.oldest_seconds},
+        "notifications": notifications
+        and {"waiting": notifications.waiting, "dead": notifications.dead},
+    }

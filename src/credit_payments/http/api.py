@@ -7,7 +7,12 @@ import traceback
 from typing import Final
 
 from credit_payments.errors import CreditPaymentsError, NotAuthenticated
-from credit_payments.http.answers import error_response, internal_error_response, success_response
+from credit_payments.http.answers import (
+    Answer,
+    error_response,
+    internal_error_response,
+    success_response,
+)
 from credit_payments.http.identity import identify
 from credit_payments.http.messages import Request, Response
 from credit_payments.http.parsing import read_body, read_query
@@ -39,7 +44,8 @@ class Api:
             caller: what the host's identity callable returned: a user id, an `Identity` or None.
         """
         try:
-            return success_response(self._answer(route, request, caller))
+            answer = self._answer(route, request, caller)
+            return answer if isinstance(answer, Response) else success_response(answer)
         except CreditPaymentsError as error:
             if error.http_status >= _SERVER_ERROR:
                 _logger.warning("%s: %s (%s)", route.name, error.message, error.error_code)
@@ -48,7 +54,7 @@ class Api:
             _log_unforeseen(route, error)
             return internal_error_response()
 
-    def _answer(self, route: Route, request: Request, caller: object) -> dict[str, object]:
+    def _answer(self, route: Route, request: Request, caller: object) -> Answer | Response:
         identity = identify(caller)
         if route.needs_caller and identity is None:
             raise NotAuthenticated

@@ -13,7 +13,7 @@ from credit_payments.errors import NotAllowed
 from credit_payments.http import answers
 from credit_payments.http.answers import Answer
 from credit_payments.http.identity import Identity
-from credit_payments.http.messages import Request
+from credit_payments.http.messages import Request, Response
 from credit_payments.http.parsing import BODY_BYTES_MAX, Field, missing, read_idempotency_key
 from credit_payments.http.system import System
 
@@ -79,7 +79,8 @@ class Route:
         method: `"GET"` or `"POST"`.
         path: under the mount, with `{parameters}`.
         summary: one line for the API's description.
-        answer: calls the system, and returns what stands beside `success` in the answer.
+        answer: calls the system, and returns what stands beside `success` in the answer; or a whole
+            response, where that is no plain success.
         body: the fields of the JSON object that is read; none means that no JSON is read.
         query: the fields of the query string.
         needs_caller: whether an anonymous request is refused.
@@ -90,7 +91,7 @@ class Route:
     method: str
     path: str
     summary: str
-    answer: Callable[[System, Call], Answer]
+    answer: Callable[[System, Call], Answer | Response]
     body: tuple[Field, ...] = ()
     query: tuple[Field, ...] = ()
     needs_caller: bool = True

@@ -19,6 +19,7 @@ from credit_payments.domain.values import (
     Receipt,
     Refund,
 )
+from credit_payments.domain.vitals import Health
 
 
 class Payments(Protocol):
@@ -129,4 +130,8 @@ class System(Protocol):
     @property
     def webhooks(self) -> Webhooks:
         """The intake of what Stripe reports."""
+        ...
+
+    def health(self) -> Health:
+        """How it is now."""
         ...

@@ -153,6 +153,6 @@ class PaymentGateway(Protocol):
         """
         ...
 
-    def retrieve_event(self, event_id: str) -> Mapping[str, Any]:
+    def retrieve_event(self, event_id: str, *, account: str | None = None) -> Mapping[str, Any]:
         """A whole event as plain JSON data; `NotFound` where the provider has it no more."""
         ...

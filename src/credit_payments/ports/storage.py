@@ -183,7 +183,7 @@ class Storage(Reader, Protocol):
         ...
 
     def watch(self, kind: type[Record], wake: Callable[[], None]) -> Watch | None:
-        """Have a function called soon after anybody, in any process, has added a row of a kind.
+        """Have a function called soon after anybody, in any process, has added an `AWAITED` row.
 
         A hint and no more: a call may be lost with the connection, so whoever waits also looks
         from time to time. None where the database cannot tell, and looking is all there is.

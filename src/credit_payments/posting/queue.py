@@ -16,6 +16,7 @@ from credit_payments.domain.decision import Command
 from credit_payments.errors import QueueFull, StorageUnavailable
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.storage import Storage, WriteConflict
+from credit_payments.ports.telemetry import Telemetry
 from credit_payments.posting import batch as batches
 from credit_payments.posting.batch import Observer
 from credit_payments.posting.joining import HostTransaction
@@ -47,6 +48,7 @@ class PostingQueue:
         wait_seconds_max: how long a caller waits for its answer, and a batch tries.
         sleep: waits between two tries; tests hand in one that does not.
         observer: adds rows to what the commands change.
+        telemetry: counts batches and their commands, and times them; None for nobody.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class PostingQueue:
         wait_seconds_max: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
         observer: Observer | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._storage = storage
         self._clock = clock
@@ -69,6 +72,7 @@ class PostingQueue:
         self._run_seconds_max = wait_seconds_max / 2
         self._sleep = sleep
         self._observer = observer
+        self._telemetry = telemetry
         self._line = Line(
             commands_max=commands_max, batch_max=batch_max, wait_seconds_max=wait_seconds_max
         )
@@ -103,7 +107,11 @@ class PostingQueue:
         """
         tickets: list[Ticket[A]] = [Ticket(command) for command in commands]
         self._pass_together(tickets)
-        return [self._outcome(ticket) for ticket in tickets]
+        outcomes: list[A | Exception] = []
+        for ticket in tickets:
+            outcome = self._outcome(ticket)
+            outcomes.append(outcome)
+        return outcomes
 
     def _outcome(self, ticket: Ticket[A]) -> A | Exception:
         if not isinstance(ticket.error, Overtaken):
@@ -200,17 +208,22 @@ class PostingQueue:
         """Transact, again after a failure; the last failure when all attempts did."""
         conflicts = failures = 0
         while True:
+            began = time.perf_counter()
             try:
                 strays = self._transact(batch, patient=patient)
             except WriteConflict:
                 conflicts += 1
                 failure: Exception = Overtaken()
+                self._count("credit_payments.queue.conflicts")
             except StorageUnavailable as error:
                 failures += 1
                 failure = error
+                self._count("credit_payments.queue.failures")
             except Exception as error:  # noqa: BLE001 - it belongs to one of the callers
                 return error
             else:
+                if self._telemetry is not None:
+                    self._tell(len(batch), time.perf_counter() - began)
                 for ticket in strays:
                     self._run([ticket], deadline, patient=patient)
                 return None
@@ -218,6 +231,16 @@ class PostingQueue:
             if is_over or time.monotonic() >= deadline:
                 return failure
             self._pause(conflicts + failures)
+
+    def _tell(self, commands: int, seconds: float) -> None:
+        self._count("credit_payments.queue.batches")
+        self._count("credit_payments.queue.commands", commands)
+        if self._telemetry is not None:
+            self._telemetry.took("credit_payments.queue.transaction", seconds)
+
+    def _count(self, name: str, by: int = 1) -> None:
+        if self._telemetry is not None:
+            self._telemetry.count(name, by)
 
     def _pause(self, number: int) -> None:
         """Full jitter: two processes that collided once should not meet again."""

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import msgspec
 
 from credit_payments.domain import inbox, instants
-from credit_payments.domain.decision import Ask, Command, Decision, Range, View
-from credit_payments.domain.records import NEVER, Event, Record
+from credit_payments.domain.decision import Ask, Command, Decision, View
+from credit_payments.domain.records import NEVER, Event
 from credit_payments.errors import Conflict, NotFound
 from credit_payments.settlement.outcomes import Messenger, Outcome, Settlement
 
@@ -49,17 +49,27 @@ class StoreEvent(msgspec.Struct, frozen=True, kw_only=True):
     def decide(self, view: View, now: str) -> Decision[Event | None]:
         """Keep it; None where nothing is to be done, because it was told of before.
 
-        One that waits, and that nobody works on, is leased at once when it is told of again.
+        One that waits, and that nobody works on, is leased at once when it is told of again; one
+        that was quarantined is decided again, as `is_done` has it.
         """
         known = view.get(Event, self.messenger.event_id)
         if known is None:
             new = self._leased(self._new(now), now)
             return Decision(new, (new,))
-        is_free = known.status == inbox.DUE and (not known.lease or known.due_at <= now)
-        if self.lease is None or not is_free or known.attempts >= inbox.ATTEMPTS_MAX:
+        if self.lease is None:
+            return self._store_again(known, now)
+        if known.status == inbox.DUE and (not known.lease or known.due_at <= now):
+            return _take(known, self.lease, now)
+        # Ours already where the reply to a commit was lost.
+        return Decision(_held(view, known.event_id, self.lease.token))
+
+    def _store_again(self, known: Event, now: str) -> Decision[Event | None]:
+        if known.status != inbox.DONE or known.outcome != "quarantined":
             return Decision(None)
-        taken = self._leased(known, now)
-        return Decision(taken, (taken,))
+        again = msgspec.structs.replace(
+            known, outcome="queued", status=inbox.DUE, payload=self.payload, attempts=0, due_at=now
+        )
+        return Decision(again, (again,))
 
     def _new(self, now: str) -> Event:
         return Event(
@@ -79,35 +89,6 @@ class StoreEvent(msgspec.Struct, frozen=True, kw_only=True):
         return event if self.lease is None else _lease(event, self.lease, now)
 
 
-class LeaseEvents(msgspec.Struct, frozen=True, kw_only=True):
-    """Take what is due in a lane, to apply it before the lease ends."""
-
-    lane: str
-    lease: Lease
-    limit: int
-
-    def keys(self) -> Iterator[Ask]:
-        """The first of the lane."""
-        yield Range(inbox.due(self.lane), self.limit)
-
-    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
-        """Nothing more."""
-        return ()
-
-    def decide(self, view: View, now: str) -> Decision[list[Event]]:
-        """Lease them; one whose tries all ended without a word is buried."""
-        taken: list[Event] = []
-        buried: list[Record] = []
-        for event in view.first(inbox.due(self.lane))[0][: self.limit]:
-            if event.due_at > now:
-                break
-            if event.attempts >= inbox.ATTEMPTS_MAX:
-                buried.append(_dead(event, event.problem or _DEAD_BY_CRASH, now))
-            else:
-                taken.append(_lease(event, self.lease, now))
-        return Decision(taken, [*taken, *buried])
-
-
 class LeaseEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Take one event, if it is due."""
 
@@ -125,12 +106,12 @@ class LeaseEvent(msgspec.Struct, frozen=True, kw_only=True):
     def decide(self, view: View, now: str) -> Decision[Event | None]:
         """Lease it; None where there is nothing to do, or not yet."""
         event = view.get(Event, self.event_id)
-        if event is None or event.status != inbox.DUE or event.due_at > now:
+        if event is None or event.status != inbox.DUE:
             return Decision(None)
-        if event.attempts >= inbox.ATTEMPTS_MAX:
-            return Decision(None, (_dead(event, event.problem or _DEAD_BY_CRASH, now),))
-        taken = _lease(event, self.lease, now)
-        return Decision(taken, (taken,))
+        if event.due_at > now:
+            # Ours already where the reply to a commit was lost.
+            return Decision(_held(view, self.event_id, self.lease.token))
+        return _take(event, self.lease, now)
 
 
 class RenewLeases(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,6 +303,14 @@ class DiscardEvent(msgspec.Struct, frozen=True, kw_only=True):
             problem=f"discarded by {self.actor}: {self.reason}",
         )
         return Decision(put_away, (put_away,))
+
+
+def _take(event: Event, lease: Lease, now: str) -> Decision[Event | None]:
+    """Lease an event that is free; one whose tries all ended without a word is buried."""
+    if event.attempts >= inbox.ATTEMPTS_MAX:
+        return Decision(None, (_dead(event, event.problem or _DEAD_BY_CRASH, now),))
+    taken = _lease(event, lease, now)
+    return Decision(taken, (taken,))
 
 
 def _lease(event: Event, lease: Lease, now: str) -> Event:

@@ -93,8 +93,14 @@ def file(
     known: Payment | None,
     now: str,
 ) -> Decision[Settlement]:
-    """Keep a report where a person will find it, under a name of its own."""
+    """Keep a report where a person will find it, under a name of its own.
+
+    One that a person has dismissed opens again only with other facts: nobody is asked twice.
+    """
     earlier = view.get(Incident, incident_id)
+    seen = handled(view, messenger, subject, "quarantined", now)
+    if was_dismissed(earlier, facts):
+        return Decision(Settlement(outcome="quarantined", payment=known, reason=reason), seen)
     incident = Incident(
         incident_id=incident_id,
         status="open",
@@ -102,8 +108,9 @@ def file(
         event_id=messenger.event_id if messenger else None,
         facts=facts,
         created_at=earlier.created_at if earlier else now,
+        decision=earlier.decision if earlier else None,
     )
-    changes = [incident, *handled(view, messenger, subject, "quarantined", now)]
+    changes = [incident, *seen]
     if known is not None and view.get(Payment, known.payment_intent_id) is not None:
         # So that whoever settles it later knows that there is something to close.
         known = msgspec.structs.replace(known, quarantined=1, updated_at=now)
@@ -111,9 +118,14 @@ def file(
     return Decision(Settlement(outcome="quarantined", payment=known, reason=reason), changes)
 
 
+def was_dismissed(filed: Incident | None, facts: str) -> bool:
+    """Whether a person has decided already that nothing is to be done about these facts."""
+    return filed is not None and filed.status == "dismissed" and filed.facts == facts
+
+
 def closed_incident(view: View, incident_id: str) -> list[Record]:
-    """What was filed about these facts is settled now."""
+    """What was filed about these facts is settled now; what a person has dismissed stays that."""
     incident = view.peek(Incident, incident_id)
-    if incident is None or incident.status == "resolved":
+    if incident is None or incident.status != "open":
         return []
     return [msgspec.structs.replace(incident, status="resolved")]

@@ -32,6 +32,7 @@ from credit_payments.settlement.outcomes import (
     handled,
     is_done,
     needs_of,
+    was_dismissed,
 )
 
 
@@ -81,13 +82,13 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         reported = payment.received(known, self.facts, now)
         changes: list[Record] = []
         if reported.status == payment.SUCCEEDED and not known.credited:
-            settled, changes = _credit(view, reported, self.policies, now)
+            settled, changes = credit(view, reported, self.policies, now)
         else:
             settled = reported
-        # What was filed about money that has arrived is settled by crediting it alone.
-        is_settled = bool(settled.credited) or not self._is_about_money(view)
-        if settled.quarantined and is_settled:
-            settled = msgspec.structs.replace(settled, quarantined=0, updated_at=now)
+        is_settled = self._is_settled(view, known, settled)
+        if settled.quarantined == is_settled:
+            quarantined = int(not is_settled)
+            settled = msgspec.structs.replace(settled, quarantined=quarantined, updated_at=now)
         changes += self._new_failure(view, known.user_id, now)
         outcome: Outcome = "applied" if changes or settled is not known else "duplicate"
         if is_settled:
@@ -102,6 +103,9 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def _incident_id(self) -> str:
         return payment.cause(self.facts.id)
+
+    def _stored(self) -> str:
+        return msgspec.json.encode(payment.facts_to_keep(self.facts)).decode()
 
     def _payment_from_quote(self, view: View, now: str) -> Payment | None:
         """The payment that was about to be recorded when its process died."""
@@ -121,6 +125,9 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return mismatch
         if self.facts.status != payment.SUCCEEDED or known.credited:
             return None
+        filed = view.peek(Incident, self._incident_id())
+        if filed is not None and was_dismissed(filed, self._stored()):
+            return "a person has decided not to credit it"
         if ledger.fits(view.get(Wallet, known.user_id), known.credits):
             return None
         # What has expired by now may make room.
@@ -128,12 +135,23 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         fits = ledger.fits(book.wallet, known.credits)
         return None if fits else "the wallet cannot hold the credits"
 
+    def _is_settled(self, view: View, known: Payment, settled: Payment) -> bool:
+        """Whether what was filed is: what tells of money is by crediting it alone."""
+        filed = view.peek(Incident, self._incident_id())
+        if filed is None or not self._is_about_money(view):
+            return True
+        if not known.credited:
+            return bool(settled.credited)
+        # Told after the credit: an older report does not know of the money that is more.
+        is_more = payment.kept_facts(filed).amount_received > settled.received_minor
+        return filed.status != "open" or not is_more
+
     def _is_about_money(self, view: View) -> bool:
         """Whether what is filed about the payment says that money has arrived."""
         incident = view.peek(Incident, self._incident_id())
-        if incident is None or incident.status != "open":
+        if incident is None or incident.status == "resolved":
             return False
-        return bool(msgspec.json.decode(incident.facts)["status"] == payment.SUCCEEDED)
+        return payment.kept_facts(incident).status == payment.SUCCEEDED
 
     def _new_failure(self, view: View, user_id: str, now: str) -> list[Record]:
         failure = payment.failure_of(self.facts, user_id, now)
@@ -156,7 +174,7 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         self, view: View, known: Payment | None, reason: str, now: str
     ) -> Decision[Settlement]:
         """File it where a person will find it; no money is guessed about."""
-        stored = msgspec.json.encode(payment.facts_to_keep(self.facts)).decode()
+        stored = self._stored()
         if self.facts.status != payment.SUCCEEDED and self._is_about_money(view):
             filed = view.get(Incident, self._incident_id())
             if filed is not None:  # an older report, which knows less
@@ -166,10 +184,13 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         )
 
 
-def _credit(
-    view: View, paid: Payment, policies: Policies, now: str
+def credit(
+    view: View, paid: Payment, policies: Policies, now: str, reason: str | None = None
 ) -> tuple[Payment, list[Record]]:
-    """Post a payment's credits, and take back what was reversed before this report came."""
+    """Post a payment's credits, and take back what was reversed before this report came.
+
+    `reason` is that of the person who has decided about it, if one had to.
+    """
     book = Book(view, paid.user_id, now)
     expires_at = NEVER
     if paid.expires_seconds is not None:
@@ -178,6 +199,8 @@ def _credit(
     effect = ledger.Effect(
         kind=ledger.Kind.PAYMENT,
         cause=payment.cause(paid.payment_intent_id),
+        actor=paid.decided_by,
+        reason=reason,
         metadata=terms.write(),
     )
     entry = book.credit(

@@ -79,6 +79,7 @@ class ReportRefund(msgspec.Struct, frozen=True, kw_only=True):
         settled, changes = _settle(view, known, reported, self.policies, now)
         outcome: Outcome = "applied" if changes else "duplicate"
         changes += closed_incident(view, payment.early_incident(self.payment_intent_id))
+        changes += closed_incident(view, self._incident_id())
         changes += handled(view, self.messenger, self.facts.id, outcome, now)
         return Decision(Settlement(outcome=outcome, payment=settled), changes)
 
@@ -91,14 +92,15 @@ class ReportDispute(msgspec.Struct, frozen=True, kw_only=True):
 
     facts: DisputeFacts
     created_at: str
-    messenger: Messenger
+    messenger: Messenger | None = None
     policies: Policies = Policies()
 
     def keys(self) -> Iterator[Ask]:
         """The dispute, the event, and the payment."""
         yield Dispute, self.facts.id
-        yield Event, self.messenger.event_id
         yield Incident, self._incident_id()
+        if self.messenger:
+            yield Event, self.messenger.event_id
         if intent_id := ref_id(self.facts.payment_intent):
             yield Payment, intent_id
             yield Incident, payment.early_incident(intent_id)
@@ -120,7 +122,7 @@ class ReportDispute(msgspec.Struct, frozen=True, kw_only=True):
         record = self._record(view.get(Dispute, self.facts.id))
         if known is None:
             early = _early(view, intent_id)
-            disputes = reversal.merge_dispute(early.disputes, self.facts, self.messenger.type)
+            disputes = reversal.merge_dispute(early.disputes, self.facts, self._event_type())
             early = msgspec.structs.replace(early, disputes=disputes)
             return _file_early(
                 view, intent_id, self.facts.id, self.messenger, early, now, also=record
@@ -129,7 +131,7 @@ class ReportDispute(msgspec.Struct, frozen=True, kw_only=True):
             return _file_currency(
                 view, self._incident_id(), self.facts, known, self.messenger, now, also=record
             )
-        disputes = reversal.merge_dispute(known.disputes, self.facts, self.messenger.type)
+        disputes = reversal.merge_dispute(known.disputes, self.facts, self._event_type())
         reported = msgspec.structs.replace(known, disputes=disputes)
         settled, changes = _settle(view, known, reported, self.policies, now)
         changes += record
@@ -141,6 +143,10 @@ class ReportDispute(msgspec.Struct, frozen=True, kw_only=True):
 
     def _incident_id(self) -> str:
         return f"dispute:{self.facts.id}"
+
+    def _event_type(self) -> str:
+        """What kind of event told of it; the dispute as it is now came without one."""
+        return self.messenger.type if self.messenger else ""
 
     def _unattributed(self, view: View, now: str) -> Decision[Settlement]:
         """Money of a payment that is not an intent: for a person to look at."""
@@ -220,7 +226,13 @@ def _file_currency(
 ) -> Decision[Settlement]:
     """Money of another currency than the payment's: nobody can say how many credits it is."""
     reason = f"in {facts.currency!r}, the payment was in {known.currency!r}"
-    stored = {"id": facts.id, "currency": facts.currency, "payment": known.payment_intent_id}
+    amount = facts.amount_refunded if isinstance(facts, ChargeFacts) else facts.amount
+    stored = {
+        "id": facts.id,
+        "amount": amount,
+        "currency": facts.currency,
+        "payment": known.payment_intent_id,
+    }
     filed = file(
         view,
         incident_id,

@@ -15,11 +15,14 @@ WITHOUT_DATABASE = {
     "test_a_cursor_that_no_listing_gave_is_refused",
     "test_a_header_that_stripe_would_not_send_is_refused",
     "test_a_limit_is_a_number_from_one_to_a_hundred",
+    "test_a_signals_handler_may_stop_a_worker_wherever_it_is",
     "test_a_signed_body_that_is_no_event_is_refused_and_stores_nothing",
     "test_a_time_to_live_that_cannot_be_right_is_refused",
+    "test_a_worker_survives_a_database_that_is_down_for_a_while",
     "test_an_argument_that_cannot_be_right_is_named",
     "test_pages_of_a_filtered_history_hold_each_entry_once",  # long, and the pages' own
     "test_random_bytes_never_raise_anything_else",
+    "test_work_adds_up_and_is_true_where_something_was_done",
 }
 """They end before a row is read; once is enough."""
 

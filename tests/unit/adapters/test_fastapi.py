@@ -14,7 +14,13 @@ import pytest
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.testclient import TestClient
 
-from credit_payments.adapters.fastapi import Identity, create_router, install_error_handlers
+from credit_payments.adapters.fastapi import (
+    Identity,
+    create_health_router,
+    create_router,
+    install_error_handlers,
+)
+from credit_payments.bootstrap import connect
 from credit_payments.domain.values import Delivery
 from credit_payments.errors import ConfigurationError, InsufficientCredits, NotAllowed, NotFound
 from credit_payments.http import ROUTES
@@ -219,3 +225,40 @@ def test_the_routes_describe_themselves(system: Any) -> None:
     [customer_id] = paths["/stripe/customers/{customer_id}"]["get"]["parameters"]
     assert (customer_id["name"], customer_id["in"]) == ("customer_id", "path")
     assert "security" not in paths["/stripe/webhook"]["post"]
+
+
+# -- health ------------------------------------------------------------------------------------
+
+
+class Scraped:
+    content_type = "text/plain; version=1.0.0; charset=utf-8"
+
+    def text(self) -> bytes:
+        return b"up 1.0\n"
+
+
+def test_health_is_mounted_apart_from_the_endpoints() -> None:
+    app = fastapi.FastAPI()
+    with connect(database="memory://") as system:
+        app.include_router(create_health_router(system))
+        client = TestClient(app)
+        assert client.get("/modules/stripe/health").json()["status"] == "ok"
+        assert client.get("/modules/transactions/health").status_code == 200
+    assert client.get("/modules/transactions/health").status_code == 503
+    assert client.get("/modules/stripe/metrics").status_code == 404
+    assert client.post("/modules/stripe/health").status_code == 405
+
+
+def test_metrics_are_mounted_where_there_are_any(system: Any) -> None:
+    app = fastapi.FastAPI()
+    app.include_router(create_health_router(system, metrics=Scraped(), prefix="/internal"))
+    answer = TestClient(app).get("/internal/stripe/metrics")
+    assert (answer.status_code, answer.content) == (200, b"up 1.0\n")
+    assert answer.headers["content-type"] == Scraped.content_type
+    described = app.openapi()["paths"]
+    assert set(described) == {
+        "/internal/stripe/health",
+        "/internal/transactions/health",
+        "/internal/stripe/metrics",
+    }
+    assert all("parameters" not in path["get"] for path in described.values())

@@ -15,8 +15,10 @@ from credit_payments.adapters.flask import (
     CreditPayments,
     Identity,
     create_blueprint,
+    create_health_blueprint,
     install_error_handlers,
 )
+from credit_payments.bootstrap import connect
 from credit_payments.domain.values import Delivery
 from credit_payments.errors import (
     ConfigurationError,
@@ -211,3 +213,51 @@ def test_a_missing_framework_is_named_with_the_extra_that_brings_it(name: str) -
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
     assert f"pip install 'credit-payments[{name}]'" in shown.stdout
+
+
+# -- health ------------------------------------------------------------------------------------
+
+
+class Scraped:
+    content_type = "text/plain; version=1.0.0; charset=utf-8"
+
+    def text(self) -> bytes:
+        return b"up 1.0\n"
+
+
+def paths(app: flask.Flask) -> set[str]:
+    return {rule.rule for rule in app.url_map.iter_rules() if "static" not in rule.rule}
+
+
+def test_health_is_mounted_apart_from_the_endpoints(app: flask.Flask) -> None:
+    with connect(database="memory://") as system:
+        app.register_blueprint(create_health_blueprint(system))
+        client = app.test_client()
+        assert client.get("/modules/stripe/health").json["status"] == "ok"  # type: ignore[index]
+        assert client.get("/modules/transactions/health").status_code == 200
+    assert client.get("/modules/transactions/health").status_code == 503
+    assert client.get("/modules/stripe/metrics").status_code == 404
+    assert client.post("/modules/stripe/health").status_code == 405
+
+
+def test_metrics_are_mounted_where_there_are_any(app: flask.Flask, system: Any) -> None:
+    app.register_blueprint(
+        create_health_blueprint(system, metrics=Scraped(), url_prefix="/internal")
+    )
+    answer = app.test_client().get("/internal/stripe/metrics")
+    assert (answer.status_code, answer.data) == (200, b"up 1.0\n")
+    assert answer.content_type == Scraped.content_type
+
+
+def test_the_extension_mounts_health_beside_the_endpoints(app: flask.Flask, system: Any) -> None:
+    CreditPayments(system, current_user=lambda: "alice", metrics=Scraped()).init_app(app)
+    assert {path for path in paths(app) if path.startswith("/modules")} == {
+        "/modules/stripe/health",
+        "/modules/transactions/health",
+        "/modules/stripe/metrics",
+    }
+
+
+def test_the_extension_can_leave_health_out(app: flask.Flask, system: Any) -> None:
+    CreditPayments(system, current_user=lambda: "alice", health_prefix=None).init_app(app)
+    assert all(path.startswith("/stripe/") for path in paths(app))

@@ -104,12 +104,14 @@ def test_an_honest_database_breaks_nothing(played: Played) -> None:
         ("DELETE FROM events WHERE type = 'payment_intent.payment_failed'", "webhooks"),
         ("UPDATE events SET outcome = 'quarantined'", "webhooks"),
         (
-            "INSERT INTO quarantine VALUES ('payment:pi_x', 'open', 'odd', NULL, '{}', '2024', NULL)",
+            "INSERT INTO quarantine VALUES ('payment:pi', 'open', 'odd', NULL, '{}', '24', NULL)",
             "quarantine",
         ),
         (
-            "INSERT INTO events (event_id, type, subject, outcome, received_at) "
-            f"VALUES ('{FORGED}', 'x', 'pi_x', 'applied', '2024')",
+            (
+                "INSERT INTO events (event_id, type, subject, outcome, received_at) "
+                f"VALUES ('{FORGED}', 'x', 'pi_x', 'applied', '2024')"
+            ),
             "forgeries",
         ),
     ],

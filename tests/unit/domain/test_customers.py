@@ -90,12 +90,12 @@ def test_what_was_forgotten_is_not_brought_back_by_a_late_repetition() -> None:
 
 
 def test_the_latest_word_of_stripe_is_kept_whatever_the_order() -> None:
-    for order in ((NEWER, LATER, SEALED, NOW), (SEALED, NOW, NEWER, LATER)):
+    older = ChangedCustomer(customer_id="cus_1", as_of=NOW, sealed=SEALED)
+    newer = ChangedCustomer(customer_id="cus_1", as_of=LATER, sealed=NEWER)
+    for order in ((older, newer), (newer, older)):
         table = Table()
         table.run(KeepCustomer(customer_id="cus_1", user_id="ada", sealed=SEALED))
-        for number in (0, 2):
-            sealed, as_of = order[number], order[number + 1]
-            changed = ChangedCustomer(customer_id="cus_1", as_of=as_of, sealed=sealed)
+        for number, changed in enumerate(order):
             table.run(report(changed, f"evt_{number}"))
         assert Sealed.of(only_row(table)) == NEWER
 

@@ -19,14 +19,35 @@ import pytest
 from fastapi.testclient import TestClient
 
 from credit_payments import errors
-from credit_payments.adapters.fastapi import create_router
-from credit_payments.adapters.flask import create_blueprint
-from credit_payments.domain import values
+from credit_payments.adapters.fastapi import create_health_router, create_router
+from credit_payments.adapters.flask import create_blueprint, create_health_blueprint
+from credit_payments.domain import values, vitals
 from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
-from credit_payments.http import ROUTES, Api, Identity, Request
+from credit_payments.http import HEALTH_ROUTES, ROUTES, Api, Identity, Request
 
 CREATED = 1640995200
 CARD = values.Card(brand="visa", last4="4242", exp_month=12, exp_year=2025)
+
+
+WELL = vitals.Health(
+    checked_at="2024-01-01T00:00:00.000000Z",
+    stripe=vitals.StripeSetup(
+        configured=True, livemode=False, webhooks_configured=True, webhook_mode="queued"
+    ),
+    database=vitals.DatabaseState(kind="sqlite", answers=True, schema_version=3),
+    queue=vitals.QueueLength(commands_waiting=1, commands_max=10, oldest_seconds=0.5),
+    inbox=vitals.Inbox(waiting=2, oldest_seconds=1.5, dead=0),
+    quarantine=vitals.Quarantine(open=0, oldest_seconds=0.0),
+    notifications=vitals.NotificationBacklog(waiting=4, dead=1),
+    last_event=vitals.LastEvent(
+        type="charge.refunded", received_at="2023-12-31T23:59:50.000000Z", seconds_ago=10.0
+    ),
+    delivery_lag=vitals.DeliveryLag(events=2, median_seconds=1.0, max_seconds=3.0),
+    conversions=vitals.Conversions(checked=7),
+    last_reconciliation=vitals.LastReconciliation(
+        ended_at="2023-12-31T00:00:00.000000Z", seconds_ago=86_400.0
+    ),
+)
 
 
 @attrs.define
@@ -36,6 +57,7 @@ class FakeSystem:
     calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = attrs.field(factory=list)
     failure: Exception | None = None
     packages: tuple[CreditPackage, ...] = DEFAULT_PACKAGES
+    well: vitals.Health = WELL
 
     @property
     def payments(self) -> FakeSystem:
@@ -146,6 +168,10 @@ class FakeSystem:
         self._called("history", user_id, **more)
         return values.Page(items=())
 
+    def health(self) -> vitals.Health:
+        self._called("health")
+        return self.well
+
     def receive(self, body: bytes, signature: str) -> values.Delivery:
         self._called("receive", body, signature)
         return values.Delivery(event_id="evt_1", type="charge.refunded", outcome="applied")
@@ -184,8 +210,9 @@ def _bare(system: FakeSystem) -> Exchange:
     api = Api(system)
 
     def exchange(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        path, _, query = url.removeprefix("/stripe").partition("?")
-        for route in ROUTES:
+        mount, routes = ("/modules", HEALTH_ROUTES) if "/modules" in url else ("/stripe", ROUTES)
+        path, _, query = url.removeprefix(mount).partition("?")
+        for route in routes:
             match = re.fullmatch(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.path), path)
             if match and route.method == method:
                 request = Request(
@@ -210,6 +237,8 @@ def _flask(system: FakeSystem) -> Exchange:
         )
     )
 
+    app.register_blueprint(create_health_blueprint(system))
+
     def exchange(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
         answer = app.test_client().open(url, method=method, headers=headers, data=body)
         return Answer(answer.status_code, dict(answer.headers), answer.data)
@@ -223,6 +252,7 @@ def _fastapi(system: FakeSystem) -> Exchange:
 
     app = fastapi.FastAPI()
     app.include_router(create_router(system, current_user=current_user))
+    app.include_router(create_health_router(system))
     client = TestClient(app)
 
     def exchange(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:

@@ -13,7 +13,15 @@ from functools import partial
 
 import pytest
 
-from credit_payments.domain.records import Entry, Event, Incident, Notification, Payment, Wallet
+from credit_payments.domain.records import (
+    Entry,
+    Event,
+    Incident,
+    Notification,
+    Payment,
+    Record,
+    Wallet,
+)
 from credit_payments.domain.spending import Grant, Spend
 from credit_payments.errors import CreditPaymentsError, IdempotencyConflict, StorageUnavailable
 from credit_payments.ports.storage import Storage, Transaction, WriteConflict
@@ -206,21 +214,27 @@ class GuardContract:
 class WatchContract:
     """Being told of new rows."""
 
-    def test_a_watch_is_woken_by_a_new_row_or_there_is_none(self, storage: Storage) -> None:
+    @pytest.mark.parametrize("kind", [Notification, Event], ids=lambda kind: str(kind.TABLE))
+    def test_a_watch_is_woken_by_a_new_row_or_there_is_none(
+        self, storage: Storage, kind: type[Record]
+    ) -> None:
         woken = threading.Event()
-        watch = storage.watch(Notification, woken.set)
+        watch = storage.watch(kind, woken.set)
         if watch is None:
             return
         try:
             for number in range(3):
                 _until_quiet(woken)
-                put(storage, a_row(Notification, f"n{number}"))
+                put(storage, a_row(kind, f"n{number}", status="due"))
                 assert woken.wait(WAIT_SECONDS_MAX), f"not woken by row {number}"
+            _until_quiet(woken)
+            put(storage, a_row(kind, "done", status="done"))
+            assert not woken.wait(0.3)
         finally:
             watch.close()
             watch.close()
         _until_quiet(woken)
-        put(storage, a_row(Notification, "after"))
+        put(storage, a_row(kind, "after", status="due"))
         assert not woken.wait(0.3)
 
 
