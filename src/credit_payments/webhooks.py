@@ -13,6 +13,7 @@ import msgspec
 from credit_payments import intake
 from credit_payments.domain import events, inbox, signature, values
 from credit_payments.domain.clawback import Policies
+from credit_payments.domain.customers import ChangedCustomer
 from credit_payments.errors import HandlerFailed, InvalidPayload, NotConfigured
 from credit_payments.intake import H, Handlers
 from credit_payments.ports.clock import Clock
@@ -162,7 +163,8 @@ class WebhookProcessor:
         command = intake.command_of(facts, intake.messenger_of(event), self._policies)
         if command is None:
             return _delivery(event, "ignored")
-        if self._mode == "queued":
+        # What is personal does not wait: rotating keys and forgetting customers could not reach it.
+        if self._mode == "queued" and not isinstance(facts, ChangedCustomer):
             return self._store(event, inbox.subject_of(facts), inbox.pack(facts))
         settlement = self._queue.submit(command)
         return _delivery(event, settlement.outcome, settlement.reason)
@@ -200,9 +202,13 @@ class WebhookProcessor:
         if problem is None:
             self._queue.submit(FinishEvent(event_id=event.id, token=lease.token))
             return _delivery(event, "applied")
-        self._queue.submit(
+        status = self._queue.submit(
             FailEvent(event_id=event.id, token=lease.token, problem=problem, jitter=1.0)
         )
+        self._telemetry.count("credit_payments.events.failed", type=event.type)
+        if status == inbox.DEAD:
+            self._telemetry.count("credit_payments.events.dead", type=event.type)
+            raise HandlerFailed(f"{problem}; the event is a dead letter")
         raise HandlerFailed(f"{problem}; the event is kept, and tried again")
 
     def _store(self, event: events.Event, subject: str, payload: str) -> values.Delivery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from credit_payments.adapters.prometheus import Prometheus
 from credit_payments.domain import events, inbox
 from credit_payments.domain.customers import KeepCustomer, Sealed
 from credit_payments.domain.records import Event, Payment, StripeCustomer
-from credit_payments.errors import StorageUnavailable
+from credit_payments.errors import HandlerFailed, StorageUnavailable
 from credit_payments.inbox import Inbox
 from credit_payments.ports.storage import Transaction
 from credit_payments.posting import QueueHealth
@@ -147,27 +148,33 @@ def test_a_resent_event_that_was_applied_or_discarded_stays_that() -> None:
     assert not office.worker().drain()
 
 
-# -- money that came after the credit ----------------------------------------------------------
+# -- what is told after the credit -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", ["processing", "succeeded"])
-def test_an_older_report_does_not_settle_what_was_filed_of_more_money(
-    shop: Shop, status: str
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"amount_received": PAID + 500}, "received 1500"),
+        ({"metadata": {"user_id": "eve", "quote_id": "quote_1"}}, "another user"),
+    ],
+)
+def test_an_older_report_does_not_settle_what_was_filed_after_the_credit(
+    shop: Shop, status: str, other: dict[str, Any], reason: str
 ) -> None:
     promise(shop)
     link(shop)
     assert shop.deliver("payment_intent.succeeded", intent()).outcome == "applied"
-    more = intent(amount_received=PAID + 500)
-    assert shop.deliver("payment_intent.succeeded", more).outcome == "quarantined"
+    assert shop.deliver("payment_intent.succeeded", intent(**other)).outcome == "quarantined"
     late = shop.deliver(f"payment_intent.{status}", intent(status))
     assert late.outcome == "duplicate"
     [filed] = shop.system.events.quarantine()
-    assert "received 1500" in filed.reason
+    assert reason in filed.reason
     paid = shop.system._storage.get(Payment, "pi_1")
     assert paid is not None
     assert (paid.quarantined, paid.credited) == (1, 100)
 
-    shop.system.events.dismiss(filed.incident_id, actor="kim", reason="refunded by hand")
+    shop.system.events.dismiss(filed.incident_id, actor="kim", reason="mended by hand")
     shop.deliver("payment_intent.succeeded", intent())
     paid = shop.system._storage.get(Payment, "pi_1")
     assert paid is not None
@@ -254,6 +261,32 @@ def dead_letter(number: int) -> Event:
     return Event(
         f"evt_{number}", HOSTS, f"evt_{number}", "queued", then, status=inbox.DEAD, due_at=then
     )
+
+
+@attrs.define
+class Counted:
+    """Counts by name."""
+
+    counts: Counter[str] = attrs.field(factory=Counter)
+
+    def count(self, name: str, by: int = 1, /, **attributes: str) -> None:
+        self.counts[name] += by
+
+    def took(self, name: str, seconds: float, /, **attributes: str) -> None:
+        pass
+
+
+def test_a_dead_letter_is_counted_also_where_it_died_inline() -> None:
+    office, telemetry = Office(MemoryStorage()), Counted()
+    office.inline._telemetry = telemetry
+    office.handlers.on(HOSTS)(lambda event: 1 // 0)
+    for number in range(inbox.ATTEMPTS_MAX):
+        is_last = number == inbox.ATTEMPTS_MAX - 1
+        with pytest.raises(HandlerFailed, match="a dead letter" if is_last else "tried again"):
+            office.tell_host("evt_1", mode="inline")
+    assert office.event("evt_1").status == inbox.DEAD
+    assert telemetry.counts["credit_payments.events.failed"] == inbox.ATTEMPTS_MAX
+    assert telemetry.counts["credit_payments.events.dead"] == 1
 
 
 class Failing:

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from credit_payments.config import vault
+from credit_payments.config.forms import matches as _matches
+from credit_payments.config.forms import url_remedy as _url_remedy
 from credit_payments.domain import key_ring
 from credit_payments.domain.clawback import Policy
 from credit_payments.domain.notices import TYPES
@@ -22,11 +25,6 @@ _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]{1,240}", re.ASCII)
 _ACCOUNT = re.compile(r"acct_[A-Za-z0-9]{1,240}", re.ASCII)
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(?:\.[a-z]+)?", re.ASCII)
 _DATABASE = re.compile(r"[a-z][a-z0-9+]*://.*", re.ASCII)
-# Names become parts of a path, and must not lead out of it.
-_TRANSIT_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_MOUNT = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,7}", re.ASCII)
-_HEADER = re.compile(r"[!-~]{1,4096}", re.ASCII)
-_LOOPBACK_HOST = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII)
 
 _BOUNDS: Mapping[str, tuple[float, float, str]] = {
     "stripe_timeout_seconds": (0.1, 300, "seconds"),
@@ -39,9 +37,11 @@ _BOUNDS: Mapping[str, tuple[float, float, str]] = {
     "webhook_tolerance_seconds": (1, 3_600, "seconds"),
     "webhook_body_bytes_max": (1_024, 16 * 1024 * 1024, "bytes"),
     "worker_lease_seconds": (1, 3_600, "seconds"),
+    "secrets_refresh_seconds": (1, 24 * 3_600, "seconds"),
+    "webhook_secret_overlap_seconds": (0, 30 * 24 * 3_600, "seconds"),
 }
 
-_MAY_BE_NONE = {"low_credits", "purchase_expires_seconds"}
+_MAY_BE_NONE = {"low_credits", "purchase_expires_seconds", "secrets_refresh_seconds"}
 
 
 def problems(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -55,6 +55,7 @@ def problems(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "stripe_api_version", "write it as Stripe does, such as 2023-10-16, or leave it out"
     yield from _api_base_problems(settings.stripe_api_base, settings.stripe_secret_key)
     yield from _encryption_problems(settings)
+    yield from vault.problems(settings)
     yield from _bounds_problems(settings)
     yield from _policy_problems(settings)
     yield from _notification_problems(settings)
@@ -136,45 +137,12 @@ def _api_base_problems(base: object, secret: object) -> Iterator[tuple[str, str]
         yield "stripe_api_base", f"a live key goes to {STRIPE_API_BASE} only: leave this out"
 
 
-def _url_remedy(base: object, *, example: str) -> str | None:
-    from urllib.parse import urlsplit  # noqa: PLC0415 - few processes configure a base
-
-    form = f"give scheme, host and port only, such as {example}"
-    if not isinstance(base, str) or not base.isascii() or not base.isprintable():
-        return form
-    try:
-        url = urlsplit(base)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        return form
-    bare = not (url.path or url.query or url.fragment or "@" in url.netloc)
-    if url.scheme not in ("http", "https") or not host or not bare or " " in base:
-        return form
-    if url.scheme == "http" and not _matches(_LOOPBACK_HOST, host):
-        return "use https: http would send the key in the clear, and is for loopback only"
-    return None
-
-
 def _encryption_problems(settings: Settings) -> Iterator[tuple[str, str]]:
-    transit_key = settings.encryption_vault_transit_key
     yield from key_ring.problems(
-        settings.encryption_keys, settings.encryption_index_key, wrapped=transit_key is not None
+        settings.encryption_keys,
+        settings.encryption_index_key,
+        wrapped=settings.encryption_vault_transit_key is not None,
     )
-    if transit_key is None:
-        return  # what is set for Vault, perhaps by another program's environment, is not used
-    if not _matches(_TRANSIT_KEY, transit_key):
-        yield "encryption_vault_transit_key", "give the name of a key of Vault's transit engine"
-    if not _matches(_MOUNT, settings.vault_transit_mount):
-        yield (
-            "vault_transit_mount",
-            'give the path that the engine is mounted at, such as "transit"',
-        )
-    if remedy := _url_remedy(settings.vault_url, example="https://vault.example.com:8200"):
-        yield "vault_url", remedy
-    if not _matches(_HEADER, settings.vault_token):
-        yield "vault_token", "give the token, without white space"
-    if settings.vault_namespace is not None and not _matches(_HEADER, settings.vault_namespace):
-        yield "vault_namespace", "give the namespace's path, without white space, or leave it out"
 
 
 def _bounds_problems(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -204,10 +172,6 @@ def _switch_problems(settings: Settings) -> Iterator[tuple[str, str]]:
     for name in ("create_database", "deliver_notifications"):
         if not isinstance(getattr(settings, name), bool):
             yield name, "give True or False"
-
-
-def _matches(form: re.Pattern[str], value: object) -> bool:
-    return isinstance(value, str) and form.fullmatch(value) is not None
 
 
 def mode(secret_key: object) -> str | None:

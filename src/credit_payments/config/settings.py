@@ -1,10 +1,10 @@
-"""The settings, what each means, and where those that are not given are looked for."""
+"""The settings, what each means, and what the sources call those that they may hold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import attrs
 
@@ -14,7 +14,6 @@ from credit_payments.domain.clawback import Policies, Policy
 from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
 from credit_payments.domain.pricing import Bonus, Rate, Tier, TierSchedule
 from credit_payments.errors import ConfigurationError
-from credit_payments.ports.secrets import SecretSource
 
 NAMES_IN_SOURCES: Mapping[str, str] = {
     "database": "credit_payments_database_url",
@@ -29,8 +28,21 @@ NAMES_IN_SOURCES: Mapping[str, str] = {
     "vault_url": "vault_addr",
     "vault_token": "vault_token",
     "vault_namespace": "vault_namespace",
+    "vault_ca": "vault_cacert",
+    "vault_role_id": "vault_role_id",
+    "vault_secret_id": "vault_secret_id",
+    "vault_kubernetes_role": "credit_payments_vault_kubernetes_role",
+    "vault_auth_mount": "credit_payments_vault_auth_mount",
+    "vault_mount": "credit_payments_vault_mount",
+    "vault_path": "credit_payments_vault_path",
+    "vault_kv_version": "credit_payments_vault_kv_version",
+    "vault_required": "credit_payments_vault_required",
 }
 """The settings that a source may hold, and the name it is asked for; all others are code."""
+
+
+SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105
+"""Where Kubernetes mounts the token of a pod's service account."""
 
 
 def _without_password(url: object) -> str:
@@ -59,6 +71,19 @@ def _to_tuple(given: Sequence[Any]) -> Sequence[Any]:
 
 def _without_slash(url: str | None) -> str | None:
     return url.rstrip("/") if isinstance(url, str) else url
+
+
+def _none_in_words(given: Any) -> Any:
+    """`none` for None: an environment has no other way to say it, and empty is an accident."""
+    return None if given == "none" else given
+
+
+def _number_in_words(given: Any) -> Any:
+    return int(given) if isinstance(given, str) and given in ("1", "2") else given
+
+
+def _switch_in_words(given: Any) -> Any:
+    return {"true": True, "false": False}.get(given, given) if isinstance(given, str) else given
 
 
 @attrs.frozen(kw_only=True)
@@ -116,11 +141,27 @@ class Settings:
             key, without an id.
         encryption_vault_transit_key: the key of Vault's transit engine that has encrypted the two
             settings before this one; None where they are the keys themselves.
-        vault_url: Vault's server: https, or http on the loopback interface. Read only with the
-            setting before this one, as are the next three.
-        vault_token: may decrypt with the transit key.
+        vault_url: Vault's server: https, or http on the loopback interface. With it and a way to
+            log in, Vault is the first link of the chain (see `vault_path`).
+        vault_token: may read the secret, decrypt with the transit key, or both.
         vault_namespace: for servers that have them.
         vault_transit_mount: where the transit engine is mounted.
+        vault_ca: the file with the authority of Vault's certificate.
+        vault_role_id: logs in with AppRole instead of a token.
+        vault_secret_id: the AppRole's, unless the role needs none.
+        vault_kubernetes_role: logs in with the pod's service account instead of a token.
+        vault_kubernetes_token_path: the file with the service account's token.
+        vault_auth_mount: where the auth method is mounted; `approle` or `kubernetes` when left out.
+        vault_mount: where the KV engine is mounted.
+        vault_path: the secret that holds settings; None, or `none` in an environment, looks for
+            none in Vault.
+        vault_kv_version: 1 or 2; when left out Vault is asked.
+        vault_required: whether a system refuses to start while Vault cannot be read, instead of
+            going on with the other sources (`true` or `false` in an environment).
+        secrets_refresh_seconds: how old keys and webhook secrets that came from a source may become
+            before it is asked again; None keeps those of the start.
+        webhook_secret_overlap_seconds: how long a webhook secret is accepted after the source held
+            it last, once another has replaced it.
 
     Raises:
         ConfigurationError: naming every problem, and in `param` the first setting at fault.
@@ -171,6 +212,18 @@ class Settings:
     vault_token: str | None = attrs.field(default=None, repr=False)
     vault_namespace: str | None = None
     vault_transit_mount: str = "transit"
+    vault_ca: str | None = None
+    vault_role_id: str | None = attrs.field(default=None, repr=False)
+    vault_secret_id: str | None = attrs.field(default=None, repr=False)
+    vault_kubernetes_role: str | None = None
+    vault_kubernetes_token_path: str = SERVICE_ACCOUNT_TOKEN
+    vault_auth_mount: str | None = None
+    vault_mount: str = "secret"
+    vault_path: str | None = attrs.field(default="flask-app/stripe", converter=_none_in_words)
+    vault_kv_version: int | None = attrs.field(default=None, converter=_number_in_words)
+    vault_required: bool = attrs.field(default=False, converter=_switch_in_words)
+    secrets_refresh_seconds: float | None = 60.0
+    webhook_secret_overlap_seconds: float = 86_400.0
 
     def __attrs_post_init__(self) -> None:
         found = list(problems(self))
@@ -201,44 +254,3 @@ class Settings:
         if given is None:
             return ()
         return (given,) if isinstance(given, str) else tuple(given)
-
-
-def load_settings(overrides: Mapping[str, object], sources: Sequence[SecretSource]) -> Settings:
-    """The settings from what the application gives and what the sources hold.
-
-    A name that `overrides` holds is given, even with None: no source is then asked for it. For
-    each other name of `NAMES_IN_SOURCES` the first source that has a value decides, so a secret
-    may come from a vault and the database URL from the environment.
-
-    Args:
-        overrides: fields of `Settings` by name.
-        sources: where to look, first to last.
-
-    Raises:
-        ConfigurationError: a name that does not exist (close ones are named), a source that
-            cannot be read, or settings that cannot be used.
-
-    Example:
-        >>> load_settings({"database": "memory://"}, sources=[]).database
-        'memory://'
-    """
-    known = [field.name for field in attrs.fields(Settings)]
-    unknown = [name for name in overrides if name not in known]
-    if unknown:
-        lines = "".join(f"\n  - {name}{_close_to(name, known)}" for name in unknown)
-        raise ConfigurationError(f"There is no such setting:{lines}", param=unknown[0])
-    values = dict(overrides)
-    for name, name_in_source in NAMES_IN_SOURCES.items():
-        if name not in values:
-            found = (source.get(name_in_source) for source in sources)
-            value = next((value for value in found if value is not None), None)
-            if value is not None:
-                values[name] = value
-    return Settings(**cast("dict[str, Any]", values))
-
-
-def _close_to(name: str, known: Sequence[str]) -> str:
-    import difflib  # noqa: PLC0415 - only a misspelt name needs it
-
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""

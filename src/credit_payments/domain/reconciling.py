@@ -36,6 +36,7 @@ from credit_payments.domain.stripe_facts import (
 R = TypeVar("R", bound=Record)
 
 _OPEN = "open"
+_REFUND_UNDER_WAY = ("pending", "requires_action")
 _ENDLESS = CREDITS_MAX
 """More than any payment, in minor units."""
 
@@ -212,13 +213,27 @@ def of_event(subject: str, told: Told, user_id: str | None = None) -> Iterator[F
             yield tell(Kind.MISSING_EVENT, "a customer's change is not recorded", mends=True)
 
 
-def reversal_ids(known: Payment) -> tuple[list[str], list[str]]:
-    """The ids of the refunds and of the disputes that are known of a payment."""
+def reversal_ids(known: Payment, *, under_way: bool = False) -> tuple[list[str], list[str]]:
+    """The ids of the refunds and of the disputes that are known of a payment.
+
+    With `under_way`, only of those that Stripe has not come to an end with, as far as is known.
+    """
     refunds: dict[str, reversal.KnownRefund] = msgspec.json.decode(
         known.refunds, type=dict[str, reversal.KnownRefund]
     )
     single = [name for name, refund in refunds.items() if refund.status != reversal.CHARGE]
-    return single, [*msgspec.json.decode(known.disputes, type=dict[str, Any])]
+    disputes = [*msgspec.json.decode(known.disputes, type=dict[str, Any])]
+    if under_way:
+        single = [name for name in single if refunds[name].status in _REFUND_UNDER_WAY]
+        disputes = [name for name in disputes if _is_under_way(_only(known.disputes, name), name)]
+    return single, disputes
+
+
+def _is_under_way(disputes: str, name: str) -> bool:
+    """Whether a dispute is open, or was not lost and its money has not come back."""
+    status = _known(disputes, name)[1]
+    is_gone = _disputed(disputes).disputed > 0
+    return not reversal.is_closed(status) or (status != "lost" and is_gone)
 
 
 def extra_payment(known: Payment) -> Difference:

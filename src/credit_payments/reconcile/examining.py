@@ -81,8 +81,9 @@ class Examiner:
         self._foreign: set[str] = set()
         self._by_charge: dict[str, dict[str, RefundFacts]] = {}
         self._noted = {(one.kind, one.subject) for one in state.differences}
+        self._garbled = {one.subject for one in state.differences if one.kind == Kind.UNREADABLE}
         self.policies = policies
-        self.met: set[str] = set()
+        self.met = {*self._garbled}
         self.payment_intents = walks.payment_intents(stripe, policies)
         self.refunds = walks.refunds(stripe, policies)
         self.disputes = walks.disputes(stripe, policies)
@@ -126,8 +127,10 @@ class Examiner:
         self._by_charge = {}
 
     def fresh(self, walk: Walk[F], names: Collection[str]) -> Iterable[F]:
-        """Objects as they are now, as far as they are there."""
+        """Objects as they are now, as far as they are there, and can be read."""
         for name in names:
+            if name in self._garbled:  # asking for it would end the run, and every later one
+                continue
             try:
                 yield walk.retrieve(name)
             except NotFound:
@@ -164,6 +167,12 @@ class Examiner:
         """Objects that nothing can be said about."""
         for subject in subjects:
             self.note(Difference(kind=Kind.UNREADABLE, subject=subject, detail=why))
+
+    def note_garbled(self, subjects: Collection[str]) -> None:
+        """Objects that cannot be read, and so need not be asked for by their names."""
+        self.note_unreadable(subjects, "it is not what Stripe documents")
+        self._garbled.update(subjects)
+        self.met.update(subjects)
 
     def is_recent(self, subject: str | None) -> bool:
         """Whether Stripe has told something of a payment, or of another object, of late."""

@@ -12,7 +12,7 @@ from credit_payments.domain import inbox, reconciling
 from credit_payments.domain.decision import Command
 from credit_payments.domain.events import Event
 from credit_payments.domain.reconciling import Finding
-from credit_payments.domain.records import Payment
+from credit_payments.domain.records import Dispute, Incident, Payment
 from credit_payments.domain.stripe_facts import (
     ChargeFacts,
     DisputeFacts,
@@ -32,6 +32,8 @@ from credit_payments.settlement import Settlement
 
 ROWS = 500
 """How many of our payments are read at once."""
+PROCESSING = "processing"
+"""The status of a payment whose money is on its way, for days with some methods of payment."""
 PAGES_MAX = 1_000_000
 """Of a hundred objects each: there has to be an end somewhere."""
 
@@ -98,7 +100,7 @@ class Phases:
     def _walk(self, walk: Walk[F], cursor: str | None) -> str | None:
         page = walk.page(cursor)
         foreign = self._examiner.examine(walk, page.items, lambda: walk.page(cursor).items)
-        self._examiner.note_unreadable(page.unreadable, "it is not what Stripe documents")
+        self._examiner.note_garbled(page.unreadable)
         self._state.count(len(page.items) + len(page.unreadable), foreign)
         if page.items:
             self.share = self._stripe.share(page.items[-1].created)
@@ -116,7 +118,7 @@ class Phases:
         self._look_behind(foreseen)
         self._settle([one for one, _, findings in foreseen if findings])
         self._examiner.settle_by_charge()
-        self._examiner.note_unreadable(page.unreadable, "it is not what Stripe documents")
+        self._examiner.note_garbled(page.unreadable)
         self._state.count(len(page.items) + len(page.unreadable))
         if page.items:
             self.share = self._stripe.share(page.items[-1].created)
@@ -191,7 +193,7 @@ class Phases:
         if seen.kept.payment is None:
             intent_id = reconciling.intent_of(facts)
             return intent_id is not None and self._examiner.intent(intent_id) is not None
-        return any(type(row) is Payment for _, row in seen.told.changes)
+        return any(isinstance(row, Payment | Incident | Dispute) for _, row in seen.told.changes)
 
     def _settle(self, told: Sequence[Told]) -> None:
         """Mend what events tell, and note it: what is not here still, a moment later."""
@@ -231,6 +233,8 @@ class Phases:
             if self._state.since <= row.created_at < self._state.until:
                 self._look_for(row)
                 looked_at += 1
+            elif row.created_at < self._state.since:
+                looked_at += self._look_for_what_is_under_way(row)
         self._examiner.settle_by_charge()
         self._state.count(looked_at)
         return rows[-1].payment_intent_id if len(rows) == ROWS else None
@@ -243,11 +247,28 @@ class Phases:
                 examiner.note(reconciling.extra_payment(known))
                 return
             examiner.examine(examiner.payment_intents, [facts])
-        refunds, disputes = reconciling.reversal_ids(known)
-        self._look_for_reversals(examiner.refunds, known, refunds)
-        self._look_for_reversals(examiner.disputes, known, disputes)
+        self._look_for_reversals(known, *reconciling.reversal_ids(known))
 
-    def _look_for_reversals(self, walk: Walk[Any], known: Payment, names: Sequence[str]) -> None:
+    def _look_for_what_is_under_way(self, known: Payment) -> bool:
+        """Of a payment of before, what had no end yet when it was last told of; whether any had.
+
+        Its object is older than the span, and Stripe may have the event of its end no more.
+        """
+        examiner = self._examiner
+        refunds, disputes = reconciling.reversal_ids(known, under_way=True)
+        is_paying = known.status == PROCESSING and known.payment_intent_id not in examiner.met
+        if is_paying:
+            self._examine_by_name(examiner.payment_intents, [known.payment_intent_id])
+        self._look_for_reversals(known, refunds, disputes)
+        return bool(is_paying or refunds or disputes)
+
+    def _look_for_reversals(
+        self, known: Payment, refunds: Sequence[str], disputes: Sequence[str]
+    ) -> None:
+        self._look_for_each(self._examiner.refunds, known, refunds)
+        self._look_for_each(self._examiner.disputes, known, disputes)
+
+    def _look_for_each(self, walk: Walk[Any], known: Payment, names: Sequence[str]) -> None:
         for name in names:
             if name not in self._examiner.met:
                 facts = self._retrieved(walk, name)
@@ -274,6 +295,7 @@ class Phases:
         for _ in range(PAGES_MAX):
             page = page_at(cursor)
             self._examiner.met.update(facts.id for facts in page.items)
+            self._examiner.met.update(page.unreadable)
             cursor = page.cursor
             if cursor is None:
                 return

@@ -142,9 +142,9 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return True
         if not known.credited:
             return bool(settled.credited)
-        # Told after the credit: an older report does not know of the money that is more.
-        is_more = payment.kept_facts(filed).amount_received > settled.received_minor
-        return filed.status != "open" or not is_more
+        # What was filed after the credit differs still, whatever an older report says.
+        differs = payment.mismatch(settled, payment.kept_facts(filed)) is not None
+        return filed.status != "open" or not differs
 
     def _is_about_money(self, view: View) -> bool:
         """Whether what is filed about the payment says that money has arrived."""
