@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import IO, Self
 
+import attrs
+
 from credit_payments import moving, personal_data
 from credit_payments.adapters.ciphers import open_cipher
 from credit_payments.adapters.databases import Opening, open_storage, schema_version
-from credit_payments.adapters.environment import Environment
 from credit_payments.adapters.retries import RetryPolicy
-from credit_payments.adapters.secret_files import SecretFiles
+from credit_payments.adapters.secret_chain import open_chain
 from credit_payments.adapters.stripe_gateway import StripeGateway
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.auditing import Auditor
 from credit_payments.client import PaymentsClient
-from credit_payments.config import Settings, load_settings
+from credit_payments.config import LiveSecrets, Settings
 from credit_payments.domain import notices, vitals
 from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.differences import Progress, ReconciliationReport
@@ -31,6 +32,7 @@ from credit_payments.ports.clock import Clock
 from credit_payments.ports.encryption import FieldCipher
 from credit_payments.ports.jobs import Jobs
 from credit_payments.ports.notifications import Notifier
+from credit_payments.ports.secrets import CurrentSecrets
 from credit_payments.ports.storage import Storage
 from credit_payments.ports.telemetry import Guarded, Silent, Telemetry
 from credit_payments.ports.users import Users
@@ -67,9 +69,11 @@ class System(Auditor):
         cipher: FieldCipher | None = None,
         jobs: Jobs | None = None,
         telemetry: Telemetry | None = None,
+        secrets: CurrentSecrets | None = None,
     ) -> None:
         super().__init__(storage, clock)
         self._settings = settings
+        self._secrets = secrets or settings.fixed_secrets()
         self._cipher = cipher
         self._telemetry = Silent() if telemetry is None else Guarded(telemetry)
         self._handlers = Handlers()
@@ -89,7 +93,7 @@ class System(Auditor):
             telemetry=None if telemetry is None else self._telemetry,
         )
         self._gateway = StripeGateway(
-            settings.stripe_secret_key,
+            self._secrets,
             api_version=settings.stripe_api_version,
             api_base=settings.stripe_api_base,
             timeout_seconds=settings.stripe_timeout_seconds,
@@ -112,12 +116,11 @@ class System(Auditor):
         self.webhooks = WebhookProcessor(
             self.queue,
             clock,
-            secrets=settings.webhook_secrets,
+            secrets=self._secrets,
             tolerance_seconds=settings.webhook_tolerance_seconds,
             body_bytes_max=settings.webhook_body_bytes_max,
             policies=settings.policies,
             mode=settings.webhook_mode,
-            livemode=settings.livemode,
             connect_accounts=settings.connect_accounts,
             cipher=cipher,
             handlers=self._handlers,
@@ -146,7 +149,7 @@ class System(Auditor):
             storage,
             self.queue,
             clock,
-            stripe=_setup(settings),
+            stripe=_setup(settings, self._secrets),
             commands_max=settings.queue_commands_max,
             database=settings.database.partition("://")[0],
             schema_version=schema_version(settings.database),
@@ -173,6 +176,11 @@ class System(Auditor):
             True
         """
         return self.notifications.on(kind)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Which source gave each setting that was not left at its default; never a value."""
+        return self._secrets.origins
 
     def worker(self) -> Worker:
         """Somebody who applies stored events, delivers notifications, and posts what is due.
@@ -208,7 +216,9 @@ class System(Auditor):
             ...     system.health().status
             'ok'
         """
-        return self._health.run()
+        # A key may have come since the system was built.
+        setup = _setup(self._settings, self._secrets)
+        return attrs.evolve(self._health.run(), stripe=setup)
 
     def reconcile(
         self,
@@ -340,9 +350,10 @@ def connect(
 ) -> System:
     """Build a system from settings; what is not given comes from the chain.
 
-    The chain is the secret files in `/secrets`, then the environment: `STRIPE_SECRET_KEY`,
-    `STRIPE_PUBLISHABLE_KEY`, `STRIPE_WEBHOOK_SECRET`, `STRIPE_API_VERSION`, `STRIPE_API_BASE`,
-    `CREDIT_PAYMENTS_DATABASE_URL` and what encryption needs (see the configuration).
+    The chain is Vault where it is configured, then the secret files in `/secrets`, then the
+    environment: `STRIPE_SECRET_KEY`, `STRIPE_WEBHOOK_SECRET`, `CREDIT_PAYMENTS_DATABASE_URL` and
+    others (see the configuration). Keys and webhook secrets that come from it are replaced while
+    the system runs.
 
     Args:
         clock: tells the time; the system's clock when left out.
@@ -355,13 +366,16 @@ def connect(
 
     Raises:
         ConfigurationError: settings that cannot be used, all of them in one message.
+        TryAgain: the database, or Vault where it is required, did not answer.
 
     Example:
         >>> with connect(database="memory://") as system:
         ...     system.wallets.grant("ada", 5, key="welcome", reason="welcome").balance_after
         5
     """
-    loaded = load_settings(settings, [SecretFiles(), Environment()])
+    clock = clock or SystemClock()
+    secrets = LiveSecrets(settings, open_chain(settings), clock)
+    loaded = secrets.settings
     cipher = open_cipher(loaded)
     storage = open_storage(
         loaded.database, Opening(create=loaded.create_database, livemode=bool(loaded.livemode))
@@ -370,23 +384,24 @@ def connect(
         return System(
             loaded,
             storage=storage,
-            clock=clock or SystemClock(),
+            clock=clock,
             users=users,
             notifier=notifier,
             cipher=cipher,
             jobs=jobs,
             telemetry=telemetry,
+            secrets=secrets,
         )
     except BaseException:
         storage.close()
         raise
 
 
-def _setup(settings: Settings) -> vitals.StripeSetup:
+def _setup(settings: Settings, secrets: CurrentSecrets) -> vitals.StripeSetup:
     return vitals.StripeSetup(
-        configured=settings.stripe_secret_key is not None,
-        livemode=settings.livemode,
-        webhooks_configured=bool(settings.webhook_secrets),
+        configured=secrets.secret_key() is not None,
+        livemode=secrets.livemode,
+        webhooks_configured=bool(secrets.signing_secrets()),
         webhook_mode=settings.webhook_mode,
     )
 

@@ -119,19 +119,27 @@ class Notifications:
         Raises:
             TryAgain: the database is busy or down; what was leased is tried again later.
         """
+        return sum(self.tries(limit))
+
+    def tries(self, limit: int = BATCH) -> Iterator[bool]:
+        """Try one after the other of what is due now; of each, whether it was delivered.
+
+        Between two of them nothing is in hand: whoever asks for no more leaves nothing behind.
+
+        Raises:
+            TryAgain: the database is busy or down; what was leased is tried again later.
+        """
         types = tuple(self._handlers) if self._notifier is None else notices.TYPES
         if not types:
-            return 0
-        delivered = 0
+            return
         for _ in range(limit):
             # One at a time: a process that dies with it costs no other notification a try.
             token = uuid.uuid4().hex
             lease = notices.Lease(types=types, token=token, seconds=LEASE_SECONDS)
             row = None if self._closed else self._queue.submit(lease)
             if row is None:
-                break
-            delivered += self._try(row, token)
-        return delivered
+                return
+            yield self._try(row, token)
 
     def close(self) -> None:
         """Stop the background thread; what it has not delivered is kept for the next."""
@@ -196,7 +204,7 @@ class Notifications:
                 if self._closed:
                     return
                 try:
-                    while self.deliver() == BATCH:
+                    while sum(1 for _ in self.tries()) == BATCH:  # also where all of them failed
                         pass
                 except CreditPaymentsError as error:
                     _log.warning("Notifications wait: %s", error)

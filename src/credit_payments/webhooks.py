@@ -11,14 +11,16 @@ from typing import Any
 import msgspec
 
 from credit_payments import intake
+from credit_payments.config import FixedSecrets
 from credit_payments.domain import events, inbox, signature, values
 from credit_payments.domain.clawback import Policies
 from credit_payments.domain.customers import ChangedCustomer
-from credit_payments.errors import HandlerFailed, InvalidPayload, NotConfigured
+from credit_payments.errors import HandlerFailed, InvalidPayload, InvalidSignature, NotConfigured
 from credit_payments.intake import H, Handlers
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.encryption import FieldCipher
 from credit_payments.ports.jobs import DatabaseJobs, Jobs
+from credit_payments.ports.secrets import CurrentSecrets
 from credit_payments.ports.telemetry import Silent, Telemetry
 from credit_payments.posting import PostingQueue
 from credit_payments.settlement.intake import FailEvent, FinishEvent, Lease, StoreEvent
@@ -36,7 +38,8 @@ class WebhookProcessor:
     Args:
         queue: through which effects are written.
         clock: against which a signature's timestamp is held.
-        secrets: the endpoint's signing secrets; several while one is being rotated.
+        secrets: the endpoint's signing secrets, several while one is being rotated; or who knows
+            the present ones, and the mode with them.
         tolerance_seconds: how far a timestamp may be from now, in both directions.
         body_bytes_max: the longest body that is read.
         policies: what becomes of credits that are to be taken back and are spent already.
@@ -56,7 +59,7 @@ class WebhookProcessor:
         queue: PostingQueue,
         clock: Clock,
         *,
-        secrets: Sequence[str] = (),
+        secrets: Sequence[str] | CurrentSecrets = (),
         tolerance_seconds: int = 300,
         body_bytes_max: int = BODY_BYTES_MAX,
         policies: Policies | None = None,
@@ -68,15 +71,17 @@ class WebhookProcessor:
         jobs: Jobs | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        # An empty secret would let anybody sign.
-        self._secrets = tuple(signature.SigningSecret(secret) for secret in secrets if secret)
+        self._secrets = (
+            FixedSecrets(webhook_secrets=secrets, livemode=livemode)
+            if isinstance(secrets, Sequence)
+            else secrets
+        )
         self._policies = policies or Policies()
         self._queue = queue
         self._clock = clock
         self._tolerance_seconds = tolerance_seconds
         self._body_bytes_max = body_bytes_max
         self._mode = mode
-        self._livemode = livemode
         self._connect_accounts = frozenset(connect_accounts)
         self._cipher = cipher
         self._handlers = handlers or Handlers()
@@ -136,26 +141,39 @@ class WebhookProcessor:
             InvalidSignature: not signed by Stripe, or not within the tolerance.
             InvalidPayload: too long, or not an event.
         """
-        if not self._secrets:
+        secrets = self._secrets.signing_secrets()
+        if not secrets:
             raise NotConfigured(param="stripe_webhook_secret")
         if not isinstance(body, bytes):
             raise InvalidPayload("The webhook's body must be the raw bytes.", param="body")
         if len(body) > self._body_bytes_max:
             raise InvalidPayload(f"The webhook's body exceeds {self._body_bytes_max} bytes.")
+        try:
+            self._check(body, signature_header, secrets)
+        except InvalidSignature:
+            # Perhaps of a secret that has just been made, and that we have not read yet.
+            others = self._secrets.signing_secrets_after(secrets)
+            if not others:
+                raise
+            self._check(body, signature_header, others)
+        return events.read_event(body)
+
+    def _check(
+        self, body: bytes, signature_header: str, secrets: Sequence[signature.SigningSecret]
+    ) -> None:
         signature.verify(
             body,
             signature_header,
-            secrets=self._secrets,
+            secrets=secrets,
             now_seconds=self._clock.now().timestamp(),
             tolerance_seconds=self._tolerance_seconds,
         )
-        return events.read_event(body)
 
     def _take(self, event: events.Event, body: bytes) -> values.Delivery:
         if event.account is not None and event.account not in self._connect_accounts:
             # Whoever owns a connected account may write any user's id into its intents.
             raise InvalidPayload("The event is of a connected account that is not configured.")
-        if self._livemode is not None and event.livemode != self._livemode:
+        if self._secrets.livemode not in (None, event.livemode):
             return self._other_mode(event)
         facts = intake.kept_facts(event, self._cipher)
         if facts is None:
@@ -165,7 +183,7 @@ class WebhookProcessor:
             return _delivery(event, "ignored")
         # What is personal does not wait: rotating keys and forgetting customers could not reach it.
         if self._mode == "queued" and not isinstance(facts, ChangedCustomer):
-            return self._store(event, inbox.subject_of(facts), inbox.pack(facts))
+            return self._store(event, facts)
         settlement = self._queue.submit(command)
         return _delivery(event, settlement.outcome, settlement.reason)
 
@@ -183,18 +201,9 @@ class WebhookProcessor:
         if event.type not in self._handlers:
             return _delivery(event, "ignored")
         if self._mode == "queued":
-            # Nothing of it is kept but whose it is: it may hold personal data. Who applies it asks
-            # Stripe for it.
-            return self._store(event, event.id, event.account or "")
+            return self._store(event, None)
         lease = Lease(uuid.uuid4().hex, HANDLER_SECONDS)
-        stored = self._queue.submit(
-            StoreEvent(
-                messenger=intake.messenger_of(event),
-                subject=event.id,
-                payload=event.account or "",
-                lease=lease,
-            )
-        )
+        stored = self._queue.submit(_to_store(event, None, lease))
         if stored is None:
             return _delivery(event, "duplicate")
         data: dict[str, Any] = msgspec.json.decode(body)["data"]
@@ -211,9 +220,8 @@ class WebhookProcessor:
             raise HandlerFailed(f"{problem}; the event is a dead letter")
         raise HandlerFailed(f"{problem}; the event is kept, and tried again")
 
-    def _store(self, event: events.Event, subject: str, payload: str) -> values.Delivery:
-        command = StoreEvent(messenger=intake.messenger_of(event), subject=subject, payload=payload)
-        if self._queue.submit(command) is None:
+    def _store(self, event: events.Event, facts: inbox.Kept | None) -> values.Delivery:
+        if self._queue.submit(_to_store(event, facts)) is None:
             return _delivery(event, "duplicate")
         try:
             self._jobs.enqueue(event.id)
@@ -238,6 +246,22 @@ class WebhookProcessor:
                 delivery.outcome,
                 extra=_extra(event, delivery.outcome),
             )
+
+
+def _to_store(
+    event: events.Event, facts: inbox.Kept | None, lease: Lease | None = None
+) -> StoreEvent:
+    """With the facts; nothing of an event that is the host's but whose account it is of.
+
+    It may hold personal data. Who applies it later asks Stripe for it.
+    """
+    return StoreEvent(
+        messenger=intake.messenger_of(event),
+        subject=inbox.subject_of(facts) if facts else event.id,
+        lane=inbox.lane_of(facts) if facts else inbox.lane_for(event.id),
+        payload=inbox.pack(facts) if facts else event.account or "",
+        lease=lease,
+    )
 
 
 def _extra(event: events.Event, outcome: str) -> dict[str, object]:

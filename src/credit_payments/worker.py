@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Protocol
 
 import attrs
@@ -34,10 +33,13 @@ from credit_payments.settlement.intake import (
     LeaseEvent,
 )
 from credit_payments.sweeping import Sweep
+from credit_payments.waking import Bell
 
 LEASE_SECONDS = 60.0
 BATCH = 100
-"""Events that are leased together, and notifications that are delivered between two looks."""
+"""Events that are applied together, and notifications that are delivered between two looks."""
+SHARE = 13
+"""How many of each lane are taken where little is due: of all lanes about a batch."""
 IDLE_SECONDS_MAX = 1.0
 """The longest pause between two looks where nobody wakes the worker."""
 _IDLE_SECONDS_MIN = 0.02
@@ -49,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Work:
-    """What a worker has done: how many events, notifications and due postings."""
+    """How many events and notifications a worker has tried, and how many due postings it made."""
 
     events: int = 0
     notifications: int = 0
@@ -69,16 +71,17 @@ class Work:
 class Delivers(Protocol):
     """Delivers the notifications that are due."""
 
-    def deliver(self, limit: int = ...) -> int:
-        """How many were delivered."""
+    def tries(self, limit: int = ...) -> Iterator[bool]:
+        """Try one after the other, as long as the next is asked for; of each, whether it was."""
         ...
 
 
 class Worker:
     """Drains what waits in the database; any number of them, on any number of machines.
 
-    Each event is leased before it is applied, so that two workers do not do the same work; where a
-    lease was too short, or its worker died, another follows, and the effects are there once.
+    What the library applies itself is one transaction with its mark, so that whoever dies with it
+    changes nothing. An event for the host's handlers is leased before they are called: where its
+    worker died, or was too slow, another follows when the lease has ended.
 
     Args:
         storage: where what waits is read.
@@ -118,7 +121,8 @@ class Worker:
         self._telemetry = telemetry or Silent()
         self._jitter = jitter
         self._stopping = False
-        self._bell = _Bell()
+        self._lane = ""
+        self._bell = Bell()
         self._sweep = Sweep(storage, queue, clock)
 
     def run(self) -> None:
@@ -162,8 +166,11 @@ class Worker:
         Raises:
             TryAgain: the database is busy or down.
         """
-        delivered = self._notifications.deliver(BATCH) if self._notifications else 0
-        return Work(events=self._apply_some(), notifications=delivered, postings=self._sweep.post())
+        return Work(
+            events=self._apply_some(),
+            notifications=0 if self._stopping else self._deliver_some(),
+            postings=self._sweep.post(),
+        )
 
     def apply(self, event_id: str) -> bool:
         """Apply one stored event, if it is due; whether there was anything to do.
@@ -171,60 +178,45 @@ class Worker:
         Raises:
             TryAgain: the database is busy or down.
         """
-        lease = self._new_lease()
-        event = self._queue.submit(LeaseEvent(event_id=event_id, lease=lease))
-        if event is None:
+        event = self._storage.get(Event, event_id)
+        if event is None or event.status != inbox.DUE or event.due_at > self._now():
             return False
-        if event.type in events.READ:
-            self._apply_ours([event], lease)
-        else:
-            self._hand_over(event, lease)
-        return True
+        return self._apply_one(event)
 
     # -- events --------------------------------------------------------------------------------
 
     def _apply_some(self) -> int:
-        # In an order of this worker's own, so that several keep out of each other's way.
-        for lane in sorted(self._due(inbox.LANES, 1), key=lambda _lane: self._jitter()):
-            if applied := self._apply_some_of(lane):
-                return applied
-        return 0
-
-    def _apply_some_of(self, lane: str) -> int:
         """Ours together; of the host's one, whose handlers may take long, or end the process.
 
         So nobody waits for an event that is only in hand, and one that kills whoever tries it costs
         no other event a try.
         """
-        due = self._due((lane,), BATCH).get(lane, [])
-        applied = self._lease_and_apply([event for event in due if event.type in events.READ])
+        due = self._next()
+        applied = self._apply_ours([event for event in due if event.type in events.READ])
         for event in due:
             if self._stopping:
                 break
-            if event.type in events.READ:
-                continue
-            if self.apply(event.event_id):
+            if event.type not in events.READ and self._apply_one(event):
                 return applied + 1
-            self._tell_if_buried(event)
         return applied
 
-    def _lease_and_apply(self, due: Sequence[Event]) -> int:
-        lease = self._new_lease()
-        outcomes = self._queue.submit_all(
-            [LeaseEvent(event_id=event.event_id, lease=lease) for event in due]
-        )
-        leased = [outcome for outcome in outcomes if isinstance(outcome, Event)]
-        self._apply_ours(leased, lease)
-        for event, outcome in zip(due, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                raise outcome
-            if outcome is None:
-                self._tell_if_buried(event)
-        return len(leased)
+    def _next(self) -> list[Event]:
+        """What to take next: some of every lane, or much of one where much is due.
+
+        A worker stays in its lane until that is empty, so that several keep out of each other's
+        way; while there is little to do, nothing has to wait for the turn of its lane.
+        """
+        due = self._due(inbox.LANES, SHARE)
+        full = [lane for lane, some in due.items() if len(some) == SHARE]
+        if not full:
+            return [event for some in due.values() for event in some]
+        if self._lane not in full:
+            self._lane = full[int(self._jitter() * len(full)) % len(full)]
+        return self._due((self._lane,), BATCH).get(self._lane, [])
 
     def _due(self, lanes: Sequence[str], limit: int) -> dict[str, list[Event]]:
         """The first events that are due in each lane that has any."""
-        now = instants.to_text(self._clock.now())
+        now = self._now()
         found = self._storage.first([Range(inbox.due(lane), limit) for lane in lanes])
         due: dict[str, list[Event]] = {}
         for rows in found.values():
@@ -233,27 +225,43 @@ class Worker:
                     due.setdefault(event.lane, []).append(event)
         return due
 
-    def _apply_ours(self, leased: Sequence[Event], lease: Lease) -> None:
-        """As one batch: applying them takes nothing but the database."""
-        commands: list[tuple[Event, Command[Settlement]]] = []
-        for event in leased:
+    def _apply_one(self, event: Event) -> bool:
+        if event.type in events.READ:
+            return bool(self._apply_ours([event]))
+        lease = self._new_lease()
+        leased = self._queue.submit(LeaseEvent(event_id=event.event_id, lease=lease))
+        if leased is None:
+            self._tell_if_buried(event)
+            return False
+        self._hand_over(leased, lease)
+        return True
+
+    def _apply_ours(self, due: Sequence[Event]) -> int:
+        """As one batch, and without leases: applying them takes nothing but one transaction.
+
+        Who dies with it leaves them as they were, and of two workers that have read the same event
+        the second finds it done.
+        """
+        commands: list[tuple[Event, Command[Settlement | None]]] = []
+        for event in due:
             try:
-                commands.append((event, self._command(event, lease)))
+                commands.append((event, self._command(event)))
             except msgspec.MsgspecError:
-                self._fail(event, lease, "what was kept of it cannot be read")
+                self._fail(event, "what was kept of it cannot be read", leased=False)
             except Exception as error:  # noqa: BLE001 - it is this event's own
-                self._failed(event, lease, error)
+                self._failed(event, error)
         outcomes = self._queue.submit_all([command for _, command in commands])
         for (event, _), outcome in zip(commands, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                self._failed(event, lease, outcome)
-            else:
+                self._failed(event, outcome)
+            elif outcome is not None:
                 self._done(event, outcome.outcome)
+        return len(due)
 
-    def _command(self, event: Event, lease: Lease) -> ApplyEvent:
+    def _command(self, event: Event) -> ApplyEvent:
         messenger = Messenger(event_id=event.event_id, type=event.type, created_at=event.created_at)
         command = intake.command_of(inbox.unpack(event.payload), messenger, self._policies)
-        return ApplyEvent(event_id=event.event_id, token=lease.token, command=command)
+        return ApplyEvent(event_id=event.event_id, token=event.lease, command=command)
 
     def _hand_over(self, event: Event, lease: Lease) -> None:
         """To the host's handlers."""
@@ -267,7 +275,7 @@ class Worker:
             if self._queue.submit(finish):
                 self._done(event, "applied")
         else:
-            self._fail(event, lease, problem)
+            self._fail(event, problem)
 
     def _handled(self, event: Event) -> str | None:
         try:
@@ -277,11 +285,11 @@ class Worker:
             return f"it could not be fetched from Stripe: {error.message}"
         return self._handlers.run(intake.stripe_event(told, data["data"], event.attempts))
 
-    def _failed(self, event: Event, lease: Lease, error: Exception) -> None:
+    def _failed(self, event: Event, error: Exception) -> None:
         if isinstance(error, TryAgain):
-            self._fail(event, lease, error.message, counts=False)
+            self._fail(event, error.message, leased=False, counts=False)
         elif isinstance(error, CreditPaymentsError):
-            self._fail(event, lease, error.message)
+            self._fail(event, error.message, leased=False)
         else:
             _log.error(
                 "%s cannot be applied.",
@@ -289,20 +297,25 @@ class Worker:
                 exc_info=error,
                 extra=_extra(event, "failed"),
             )
-            self._fail(event, lease, f"applying it raised {type(error).__name__}")
+            self._fail(event, f"applying it raised {type(error).__name__}", leased=False)
 
-    def _fail(self, event: Event, lease: Lease, problem: str, *, counts: bool = True) -> None:
+    def _fail(
+        self, event: Event, problem: str, *, leased: bool = True, counts: bool = True
+    ) -> None:
         status = self._queue.submit(
             FailEvent(
                 event_id=event.event_id,
-                token=lease.token,
+                token=event.lease,
+                attempts=event.attempts,
                 problem=problem,
                 jitter=self._jitter(),
+                leased=leased,
                 counts=counts,
             )
         )
         if status is not None:  # else somebody else has it by now
-            self._tell_failed(event, status, problem)
+            tried = event if leased else msgspec.structs.replace(event, attempts=event.attempts + 1)
+            self._tell_failed(tried, status, problem)
 
     def _tell_if_buried(self, event: Event) -> None:
         """Of one that could not be leased; those whose tries were used up became dead by it."""
@@ -336,8 +349,24 @@ class Worker:
             extra=_extra(event, outcome),
         )
 
+    def _now(self) -> str:
+        return instants.to_text(self._clock.now())
+
     def _new_lease(self) -> Lease:
         return Lease(uuid.uuid4().hex, self._lease_seconds)
+
+    # -- notifications -------------------------------------------------------------------------
+
+    def _deliver_some(self) -> int:
+        """Until there is an event to apply: the host's handlers may take long."""
+        tried = 0
+        if self._notifications is None:
+            return tried
+        for _ in self._notifications.tries(BATCH):
+            tried += 1
+            if self._stopping or self._due(inbox.LANES, 1):
+                break
+        return tried
 
     # -- waiting -------------------------------------------------------------------------------
 
@@ -364,25 +393,6 @@ class Worker:
         finally:
             if watch is not None:
                 watch.close()
-
-
-class _Bell:
-    """Wakes one who waits; unlike a `threading.Event` also from a signal's handler.
-
-    That might have interrupted who holds the event's lock, and would wait for it for ever.
-    """
-
-    def __init__(self) -> None:
-        self._quiet = threading.Lock()
-        self._quiet.acquire()
-
-    def ring(self) -> None:
-        with suppress(RuntimeError):  # it has rung already
-            self._quiet.release()
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it has rung since the last time."""
-        return self._quiet.acquire(timeout=seconds)
 
 
 def _extra(event: Event, outcome: str) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Run by test_workers: a worker that says what it handles, until it is stopped, killed, or ends.
 
-How it ends itself, where it does: `leased` between a lease and what was to be applied under it,
+How it ends itself, where it does: `applying` in the midst of a transaction, its rows locked,
 `handling` in a handler of the host's, `handled` between a handler's end and its being written down.
 """
 
@@ -55,9 +55,9 @@ def main(database: str, lease_seconds: float, end: str) -> None:
             if end == "handled":
                 queue.submit = die
 
-        if end == "leased":
-            loose: Any = worker
-            loose._apply_ours = die
+        if end == "applying":
+            observer: Any = queue._observer
+            observer.observe = die
         signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
         say("ready")
         worker.run()

@@ -468,7 +468,7 @@ def test_threads_share_one_client(gateway: StripeGateway, script: Script) -> Non
 
     def call() -> None:
         barrier.wait(timeout=10)
-        clients.append(gateway._client())
+        clients.append(gateway._clients.client(KEY))
         ids.append(create(gateway).id)
 
     threads = [threading.Thread(target=call) for _ in range(8)]
@@ -487,14 +487,14 @@ from credit_payments.adapters.stripe_gateway import StripeGateway
 assert "stripe" not in sys.modules and "tenacity" not in sys.modules
 gateway = StripeGateway("sk_test_simulator", api_base=sys.argv[1])
 gateway.retrieve_payment_intent("pi_1")
-inherited = gateway._client()
+inherited = gateway._clients.client("sk_test_simulator")
 child = os.fork()
 if child == 0:
     gateway.retrieve_payment_intent("pi_1")
-    os._exit(0 if gateway._client() is not inherited else 1)
+    os._exit(0 if gateway._clients.client("sk_test_simulator") is not inherited else 1)
 _, status = os.waitpid(child, 0)
 gateway.retrieve_payment_intent("pi_1")
-assert gateway._client() is inherited
+assert gateway._clients.client("sk_test_simulator") is inherited
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 

@@ -16,6 +16,7 @@ from tests.support.servers.openbao import OpenBao
 
 import credit_payments as cp
 from credit_payments.adapters.retries import RetryPolicy
+from credit_payments.adapters.vault_client import VaultAccess
 from credit_payments.adapters.vault_transit import VaultTransit
 from credit_payments.cli.commands import commands
 from credit_payments.testing.simulator import StripeSimulator
@@ -36,8 +37,9 @@ def vault(openbao: OpenBao) -> Iterator[Any]:
 
 
 def open_transit(openbao: OpenBao, **changes: Any) -> VaultTransit:
-    given = {"url": openbao.url, "token": openbao.token, "key": KEY, "mount": MOUNT, **changes}
-    return VaultTransit(**given, retry=RetryPolicy.immediate())
+    given = {"token": openbao.token, "key": KEY, "mount": MOUNT, **changes}
+    access = VaultAccess(url=openbao.url, token=given.pop("token"))
+    return VaultTransit(access, **given, retry=RetryPolicy.immediate())
 
 
 def test_a_key_that_vault_made_is_unwrapped_to_32_bytes(vault: Any, openbao: OpenBao) -> None:
@@ -111,7 +113,8 @@ def test_a_server_that_is_not_there_is_worth_another_try() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        transit = VaultTransit(url, "t", key=KEY, retry=RetryPolicy.immediate())
+        access = VaultAccess(url=url, token="t")
+        transit = VaultTransit(access, key=KEY, retry=RetryPolicy.immediate())
         with transit, pytest.raises(cp.VaultUnavailable):
             transit.new_key()
 

@@ -168,7 +168,9 @@ def store(event_id: str, subject: str, payload: str | None = None) -> StoreEvent
     """About a customer that nobody knows: little is to be done."""
     kept = payload or inbox.pack(ChangedCustomer(customer_id="cus_1", as_of="2024"))
     messenger = Messenger(event_id=event_id, type="customer.updated", created_at="2024")
-    return StoreEvent(messenger=messenger, subject=subject, payload=kept)
+    return StoreEvent(
+        messenger=messenger, subject=subject, lane=inbox.lane_for(subject), payload=kept
+    )
 
 
 def until(holds: Callable[[], bool], what: str) -> None:

@@ -23,6 +23,10 @@ class Source:
     values: Mapping[str, str] = attrs.field(factory=dict)
     asked: list[str] = attrs.field(factory=list)
     name: str = "test"
+    optional: bool = False
+
+    def refresh(self) -> None:
+        pass
 
     def get(self, name: str) -> str | None:
         self.asked.append(name)
@@ -284,6 +288,10 @@ def test_a_misspelt_name_is_refused_with_the_close_ones() -> None:
 def test_an_error_of_a_source_is_not_hidden() -> None:
     class Broken:
         name = "broken"
+        optional = False
+
+        def refresh(self) -> None:
+            pass
 
         def get(self, name: str) -> str | None:
             raise ConfigurationError("cannot be read")

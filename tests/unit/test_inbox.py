@@ -674,6 +674,7 @@ def store(shop: Shop, event_id: str, told: dict[str, Any] | None = None) -> None
     command = StoreEvent(
         messenger=Messenger(event_id=event_id, type="payment_intent.succeeded"),
         subject=kept.id,
+        lane=inbox.lane_of(kept),
         payload=inbox.pack(kept),
     )
     shop.system.queue.submit(command)

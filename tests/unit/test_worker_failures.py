@@ -136,7 +136,7 @@ def test_three_poisoned_events_leave_ten_thousand_others_alone(
         office.clock.turn(inbox.BACK_OFF_SECONDS_MAX)
         office.worker().drain()
     assert office.statuses() == {"done": 10_000, "dead": 3}
-    assert {event.attempts for event in office.events() if event.status == "done"} == {1}
+    assert {event.attempts for event in office.events() if event.status == "done"} == {0}
     assert office.event("evt_torn").problem == "what was kept of it cannot be read"
     assert office.event("evt_bug").problem == "applying it raised ZeroDivisionError"
     assert office.event("evt_early_bug").problem == "applying it raised KeyError"
@@ -169,8 +169,8 @@ def test_a_dead_event_that_is_delivered_again_stays_dead_until_somebody_can_appl
 def test_an_event_whose_every_holder_died_is_buried_and_told_of(
     office: Office, caplog: pytest.LogCaptureFixture
 ) -> None:
-    office.sell()
-    office.pay("evt_1")
+    office.handlers.on(HOSTS)(lambda event: None)
+    office.tell_host("evt_1")
     for _ in range(inbox.ATTEMPTS_MAX):
         take(office, "evt_1")
         office.clock.turn(61)
@@ -291,8 +291,8 @@ def test_payments_do_not_wait_behind_the_hosts_events(office: Office) -> None:
     order: list[str] = []
     office.handlers.on(HOSTS)(lambda event: order.append(f"host at {office.balance()}"))
     office.sell()
-    lane = inbox.lane_of("pi_1")
-    names = [name for name in (f"evt_{n}" for n in range(200)) if inbox.lane_of(name) == lane]
+    lane = inbox.lane_for("ada")
+    names = [name for name in (f"evt_{n}" for n in range(200)) if inbox.lane_for(name) == lane]
     for name in names[:5]:
         office.tell_host(name)
     office.pay("evt_last")

@@ -18,7 +18,7 @@ from celery import Celery, signals
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool
 
-from credit_payments.errors import TryAgain
+from credit_payments.errors import Conflict, TryAgain
 from credit_payments.worker import Worker
 
 APPLY = "credit_payments.apply_event"
@@ -40,6 +40,9 @@ REST_SECONDS = 5.0
 """How long a broker that did not answer is left alone, so that not every webhook waits for it."""
 _CONNECTIONS_MAX = 10
 _ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
+_MARK = "_credit_payments_system"
+"""The attribute of an application that has our tasks."""
 
 _log = logging.getLogger(__name__)
 
@@ -180,6 +183,9 @@ def install(
         every_seconds: how often beat calls.
         queue: which queue it calls in; by default as the application routes its tasks.
 
+    Raises:
+        Conflict: the application works for a system already, and a message does not say for which.
+
     Example:
         >>> from celery import Celery
         >>> import credit_payments as cp
@@ -188,7 +194,10 @@ def install(
         >>> app.conf.beat_schedule["credit_payments.work"]["schedule"]
         30.0
     """
+    if hasattr(app, _MARK):  # Celery would go on with the tasks that it has
+        raise Conflict("This application works for a system already; give each its own.")
     opened = _Opened(system)
+    setattr(app, _MARK, opened)
 
     # By default Celery would register them with every other application of the process, too.
     @app.task(name=APPLY, shared=False, acks_late=True, ignore_result=True)

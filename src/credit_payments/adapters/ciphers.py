@@ -26,7 +26,7 @@ def open_cipher(settings: Settings) -> FieldCipher | None:
     try:
         from credit_payments.adapters.encryption import AesGcmCipher  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        _needs_extra(error, "cryptography", "encryption", param="encryption_keys")
+        needs_extra(error, "cryptography", "encryption", param="encryption_keys")
     if settings.encryption_vault_transit_key is not None:
         with open_transit(settings) as transit:
             keys = tuple((name, transit.unwrap(key)) for name, key in keys)
@@ -41,19 +41,19 @@ def open_transit(settings: Settings) -> VaultTransit:
         ConfigurationError: the extra is missing.
     """
     try:
+        from credit_payments.adapters.vault_client import VaultAccess  # noqa: PLC0415
         from credit_payments.adapters.vault_transit import VaultTransit  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        _needs_extra(error, "hvac", "vault", param="encryption_vault_transit_key")
+        needs_extra(error, "hvac", "vault", param="encryption_vault_transit_key")
     return VaultTransit(
-        settings.vault_url or "",
-        settings.vault_token or "",
+        VaultAccess.of(settings),
         key=settings.encryption_vault_transit_key or "",
         mount=settings.vault_transit_mount,
-        namespace=settings.vault_namespace,
     )
 
 
-def _needs_extra(error: ModuleNotFoundError, package: str, extra: str, *, param: str) -> NoReturn:
+def needs_extra(error: ModuleNotFoundError, package: str, extra: str, *, param: str) -> NoReturn:
+    """Say which extra brings the package that is missing; another one's absence is raised as is."""
     if not (error.name or "").startswith(package):
         raise error
     raise ConfigurationError(

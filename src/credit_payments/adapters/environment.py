@@ -23,7 +23,11 @@ class Environment:
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
         self.name = "environment"
+        self.optional = False
         self._variables = os.environ if variables is None else variables
+
+    def refresh(self) -> None:
+        """Nothing: a variable is looked up whenever it is asked for."""
 
     def get(self, name: str) -> str | None:
         """The variable of that name in capitals, or None where it is not set."""

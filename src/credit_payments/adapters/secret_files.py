@@ -26,6 +26,10 @@ class SecretFiles:
     def __init__(self, directory: str | os.PathLike[str] = "/secrets") -> None:
         self._directory = Path(directory)
         self.name = f"secret files in {self._directory}"
+        self.optional = False
+
+    def refresh(self) -> None:
+        """Nothing: a file is read whenever it is asked for."""
 
     def get(self, name: str) -> str | None:
         """The content of the file of that name, or None where there is no such file.

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import msgspec
 
 from credit_payments.adapters.retries import RetryPolicy
+from credit_payments.adapters.stripe_clients import StripeClients, unlogged
 from credit_payments.adapters.stripe_errors import least_wait_seconds, translate, withhold
 from credit_payments.adapters.stripe_listing import (
     OBJECTS_MAX,
@@ -21,6 +18,7 @@ from credit_payments.adapters.stripe_listing import (
     read_page,
     reader,
 )
+from credit_payments.config import FixedSecrets
 from credit_payments.domain import events
 from credit_payments.domain.stripe_facts import (
     CustomerFacts,
@@ -36,9 +34,10 @@ from credit_payments.errors import (
     StripeUnavailable,
 )
 from credit_payments.ports.gateway import Listed
+from credit_payments.ports.secrets import CurrentSecrets
 
 if TYPE_CHECKING:
-    from stripe import HTTPClient, RequestOptions, StripeClient, StripeObject
+    from stripe import RequestOptions, StripeClient, StripeObject
     from stripe.params import (
         CustomerCreateParams,
         PaymentIntentCreateParams,
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 F = TypeVar("F", bound=msgspec.Struct)
-
-CONNECT_TIMEOUT_SECONDS_MAX = 5.0
-"""A connection to Stripe stands in milliseconds or not at all."""
 
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 """https://docs.stripe.com/api/idempotent_requests"""
@@ -88,7 +84,8 @@ class StripeGateway:
     to the application.
 
     Args:
-        secret_key: `sk_…` or `rk_…`; None makes every call raise `NotConfigured`.
+        secret_key: `sk_…` or `rk_…`, or who knows the present one, which may change; without a key
+            every call raises `NotConfigured`.
         api_version: pins the API version, `2023-10-16` for example; None takes the SDK's own.
         api_base: another server than Stripe's, such as the simulator's URL.
         timeout_seconds: how long to wait for each piece of an answer.
@@ -97,22 +94,26 @@ class StripeGateway:
 
     def __init__(
         self,
-        secret_key: str | None,
+        secret_key: str | CurrentSecrets | None,
         *,
         api_version: str | None = None,
         api_base: str | None = None,
         timeout_seconds: float = 30.0,
         retry: RetryPolicy = DEFAULT_RETRIES,
     ) -> None:
-        self._secret_key = secret_key
-        self._api_version = api_version
+        self._secrets = (
+            FixedSecrets(secret_key=secret_key)
+            if secret_key is None or isinstance(secret_key, str)
+            else secret_key
+        )
         self._api_base = api_base
-        self._timeout_seconds = timeout_seconds
         self._retry = retry
-        self._clients: dict[int, StripeClient] = {}
+        self._clients = StripeClients(
+            api_version=api_version, api_base=api_base, timeout_seconds=timeout_seconds
+        )
 
     def __repr__(self) -> str:
-        state = "configured" if self._secret_key else "not configured"
+        state = "configured" if self._secrets.secret_key() else "not configured"
         return f"StripeGateway({state}, api_base={self._api_base!r})"
 
     def __reduce__(self) -> NoReturn:
@@ -120,7 +121,7 @@ class StripeGateway:
 
     def close(self) -> None:
         """Let this process's connections go; a later call opens new ones."""
-        self._clients.pop(os.getpid(), None)
+        self._clients.close()
 
     def create_payment_intent(
         self,
@@ -300,14 +301,14 @@ class StripeGateway:
         request: Callable[[StripeClient], StripeObject],
         read: Callable[[dict[str, Any]], T],
     ) -> T:
-        client = self._client()
+        key = self._secrets.secret_key()
+        if not key:
+            raise NotConfigured(param="stripe_secret_key")
         import stripe  # noqa: PLC0415
 
         try:
-            with _unlogged():
-                answer = self._retry.call(
-                    lambda: request(client), least_wait_seconds=least_wait_seconds
-                )
+            with unlogged():
+                answer = self._call(request, key)
             return read(answer.to_dict(for_json=True))
         except stripe.StripeError as error:
             raise translate(error) from withhold(error)
@@ -315,43 +316,26 @@ class StripeGateway:
             # msgspec.ValidationError is a ValueError; it names the place, never the value.
             raise StripeUnavailable("Stripe's answer could not be understood.") from error
 
-    def _client(self) -> StripeClient:
-        """This process's client, built at its first call.
+    def _call(self, request: Callable[[StripeClient], StripeObject], key: str) -> StripeObject:
+        """Ask under a key, and once more under the next one where Stripe refuses it.
 
-        Keyed by process: a connection shared with a forked child would mix up both sides' answers.
-        `setdefault` is atomic, so threads that build at once all go on with the same client, and
-        there is no lock that a fork could copy while it is held.
+        A key that was rolled is refused from one instant on, which a source may know before we do.
+        What was refused took no effect, and an idempotency key belongs to the account.
         """
-        process = os.getpid()
-        return self._clients.get(process) or self._clients.setdefault(process, self._build())
-
-    def _build(self) -> StripeClient:
-        if not self._secret_key:
-            raise NotConfigured(param="stripe_secret_key")
         import stripe  # noqa: PLC0415
 
-        logging.getLogger("stripe").addFilter(_private)
-        return stripe.StripeClient(
-            self._secret_key,
-            stripe_version=self._api_version,
-            base_addresses={"api": self._api_base} if self._api_base else None,
-            max_network_retries=0,
-            http_client=self._http_client(),
-        )
+        try:
+            return self._repeat(request, self._clients.client(key))
+        except stripe.AuthenticationError:
+            other = self._secrets.secret_key_after(key)
+            if other is None:
+                raise
+        return self._repeat(request, self._clients.client(other))
 
-    def _http_client(self) -> HTTPClient:
-        from urllib.parse import urlsplit  # noqa: PLC0415
-
-        import stripe  # noqa: PLC0415
-
-        url = urlsplit(self._api_base or "")
-        connect_seconds = min(self._timeout_seconds, CONNECT_TIMEOUT_SECONDS_MAX)
-        return stripe.RequestsClient(
-            timeout=(connect_seconds, self._timeout_seconds),
-            # A simulator on this machine (plain http) is not reached through the environment's
-            # proxy: requests knows this key, the SDK's annotation does not.
-            proxy=cast("Any", {"no_proxy": url.hostname}) if url.scheme == "http" else None,
-        )
+    def _repeat(
+        self, request: Callable[[StripeClient], StripeObject], client: StripeClient
+    ) -> StripeObject:
+        return self._retry.call(lambda: request(client), least_wait_seconds=least_wait_seconds)
 
 
 def _under(idempotency_key: str) -> RequestOptions:
@@ -371,20 +355,3 @@ def _whole_event(answer: dict[str, Any]) -> dict[str, Any]:
     if answer.get("object") != "event":
         raise ValueError("not an event")
     return answer
-
-
-_in_our_call: ContextVar[bool] = ContextVar("credit_payments_in_stripe_call", default=False)
-
-
-def _private(record: logging.LogRecord) -> bool:
-    # Only inside our own calls: an application may use the SDK, and its log, beside us.
-    return record.levelno >= logging.WARNING or not _in_our_call.get()
-
-
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    token = _in_our_call.set(True)
-    try:
-        yield
-    finally:
-        _in_our_call.reset(token)

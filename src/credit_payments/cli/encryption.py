@@ -10,8 +10,7 @@ import click
 import msgspec
 
 from credit_payments.adapters.ciphers import open_transit
-from credit_payments.adapters.environment import Environment
-from credit_payments.adapters.secret_files import SecretFiles
+from credit_payments.adapters.secret_chain import open_chain
 from credit_payments.cli.systems import opened, told
 from credit_payments.config import load_settings
 from credit_payments.domain import key_ring
@@ -49,7 +48,7 @@ def _key_from_vault(transit_key: str) -> str:
         "encryption_keys": None,
         "encryption_index_key": None,
     }
-    with told(), open_transit(load_settings(given, [SecretFiles(), Environment()])) as transit:
+    with told(), open_transit(load_settings(given, open_chain(given))) as transit:
         return transit.new_key()
 
 

@@ -8,8 +8,7 @@ import click
 import msgspec
 
 from credit_payments.adapters.databases import open_schema
-from credit_payments.adapters.environment import Environment
-from credit_payments.adapters.secret_files import SecretFiles
+from credit_payments.adapters.secret_chain import open_chain
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.cli.systems import told
 from credit_payments.config import load_settings
@@ -21,7 +20,7 @@ def run(database: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Migrate, and print which steps were taken, or would be."""
     given = {} if database is None else {"database": database}
     with told():
-        url = load_settings(given, [SecretFiles(), Environment()]).database
+        url = load_settings(given, open_chain(given)).database
         with closing(open_schema(url)) as schema:
             steps = migrate(schema, SystemClock(), dry_run=dry_run)
             newest = schema.migrations[-1].version

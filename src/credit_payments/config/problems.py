@@ -169,7 +169,7 @@ def _notification_problems(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _switch_problems(settings: Settings) -> Iterator[tuple[str, str]]:
-    for name in ("create_database", "deliver_notifications"):
+    for name in ("create_database", "deliver_notifications", "vault_required"):
         if not isinstance(getattr(settings, name), bool):
             yield name, "give True or False"
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import attrs
 
+from credit_payments.config.fixed import FixedSecrets
 from credit_payments.config.problems import mode, problems
 from credit_payments.domain import key_ring
 from credit_payments.domain.clawback import Policies, Policy
@@ -254,3 +255,11 @@ class Settings:
         if given is None:
             return ()
         return (given,) if isinstance(given, str) else tuple(given)
+
+    def fixed_secrets(self) -> FixedSecrets:
+        """The keys and secrets of these settings, for who has no sources to look at again."""
+        return FixedSecrets(
+            secret_key=self.stripe_secret_key,
+            webhook_secrets=self.webhook_secrets,
+            livemode=self.livemode,
+        )

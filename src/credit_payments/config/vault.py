@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _TRANSIT_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
 # No segment of dots alone: the path becomes part of a URL.
-_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}){0,15}")
+_PATH = re.compile(
+    r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}){0,15}"
+)
 
 
 def is_asked(settings: Settings) -> bool:
@@ -82,8 +84,6 @@ def _form_problems(settings: Settings) -> Iterator[tuple[str, str]]:
             isinstance(value, str) and value.strip() and "\0" not in value
         ):
             yield name, "give the path of a file"
-    if not isinstance(settings.vault_required, bool):
-        yield "vault_required", "give True or False"
 
 
 def _transit_problems(settings: Settings) -> Iterator[tuple[str, str]]:

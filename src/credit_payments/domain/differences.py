@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 import attrs
 
@@ -62,6 +63,13 @@ class Difference:
     user_id: str | None = None
     detail: str
     repaired: bool = False
+
+
+class Finding(NamedTuple):
+    """A difference, and whether posting what Stripe reports mends it."""
+
+    difference: Difference
+    mends: bool
 
 
 @attrs.frozen(kw_only=True)

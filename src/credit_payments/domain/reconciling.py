@@ -7,14 +7,13 @@ which of those changes somebody would miss, and what is here that Stripe does no
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from credit_payments.domain import ledger, payment, reversal
-from credit_payments.domain.differences import Difference, Kind
+from credit_payments.domain.differences import Difference, Finding, Kind
 from credit_payments.domain.records import (
-    CREDITS_MAX,
     Dispute,
     Entry,
     FailedPayment,
@@ -25,9 +24,16 @@ from credit_payments.domain.records import (
     Record,
     StripeCustomer,
 )
+from credit_payments.domain.reversed_money import (
+    disputed,
+    one_of,
+    only,
+    refunded,
+    shows_movements,
+    without,
+)
 from credit_payments.domain.stripe_facts import (
     DisputeFacts,
-    MovementFacts,
     PaymentIntentFacts,
     RefundFacts,
     ref_id,
@@ -36,16 +42,6 @@ from credit_payments.domain.stripe_facts import (
 R = TypeVar("R", bound=Record)
 
 _OPEN = "open"
-_REFUND_UNDER_WAY = ("pending", "requires_action")
-_ENDLESS = CREDITS_MAX
-"""More than any payment, in minor units."""
-
-
-class Finding(NamedTuple):
-    """A difference, and whether posting what Stripe reports mends it."""
-
-    difference: Difference
-    mends: bool
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -132,10 +128,10 @@ def of_refund(facts: RefundFacts, kept: Kept, told: Told) -> Iterator[Finding]:
         yield from _of_filed(what, kept, told, tell)
         return
     after = reversal.merge_refund(known.refunds, facts)
-    yield from _of_reversal(what, _moved(known.refunds), _moved(after), tell)
-    there = reversal.merge_refund(_without(after, facts.id), facts)
-    if _moved(there) != _moved(after):
-        amount, status = _known(after, facts.id)[:2]
+    yield from _of_reversal(what, refunded(known.refunds), refunded(after), tell)
+    there = reversal.merge_refund(without(after, facts.id), facts)
+    if refunded(there) != refunded(after):
+        amount, status = one_of(after, facts.id)[:2]
         yield tell(Kind.DIFFERING_AMOUNT, f"{what}, one of {amount} is {status!r} here")
 
 
@@ -151,7 +147,7 @@ def of_refunds(refunds: Sequence[RefundFacts], known: Payment) -> Iterator[Findi
     last = max(refunds, key=lambda facts: (facts.created, facts.id))
     tell = _Teller(last.id, known.payment_intent_id, known.user_id)
     what = f"{len(refunds)} refunds of one payment are at Stripe"
-    yield from _of_reversal(what, _moved(known.refunds), _moved(after), tell)
+    yield from _of_reversal(what, refunded(known.refunds), refunded(after), tell)
 
 
 def of_dispute(facts: DisputeFacts, kept: Kept, told: Told) -> Iterator[Finding]:
@@ -164,9 +160,9 @@ def of_dispute(facts: DisputeFacts, kept: Kept, told: Told) -> Iterator[Finding]
     if told.outcome == "quarantined":
         yield from _of_filed(what, kept, told, tell)
         return
-    before = _only(known.disputes, facts.id)
+    before = only(known.disputes, facts.id)
     after = reversal.merge_dispute(before, facts)
-    found = [*_of_reversal(what, _disputed(before), _disputed(after), tell)]
+    found = [*_of_reversal(what, disputed(before), disputed(after), tell)]
     if kept.dispute is None and not found:
         found.append(tell(Kind.MISSING_RECORD, f"{what}, no dispute here", mends=True))
     row = told.after(Dispute, kept.dispute)
@@ -175,16 +171,9 @@ def of_dispute(facts: DisputeFacts, kept: Kept, told: Told) -> Iterator[Finding]
         found.append(tell(Kind.MISSING_EVENT, f"{what}, {here}", mends=True))
     yield from found
     there = reversal.merge_dispute(reversal.NOTHING, facts)
-    if _shows_movements(facts) and _disputed(there) != _disputed(after):
-        amount, status = _known(after, facts.id)[:2]
+    if shows_movements(facts) and disputed(there) != disputed(after):
+        amount, status = one_of(after, facts.id)[:2]
         yield tell(Kind.DIFFERING_AMOUNT, f"{what}, one over {amount} is {status!r} here")
-
-
-def only_by_charge(known: Payment, refund_id: str) -> bool:
-    """Whether a refund is known at most as part of what its charge told."""
-    refunds = msgspec.json.decode(known.refunds, type=dict[str, reversal.KnownRefund])
-    is_told = any(refund.status == reversal.CHARGE for refund in refunds.values())
-    return is_told and refund_id not in refunds
 
 
 def of_event(subject: str, told: Told, user_id: str | None = None) -> Iterator[Finding]:
@@ -213,29 +202,6 @@ def of_event(subject: str, told: Told, user_id: str | None = None) -> Iterator[F
             yield tell(Kind.MISSING_EVENT, "a customer's change is not recorded", mends=True)
 
 
-def reversal_ids(known: Payment, *, under_way: bool = False) -> tuple[list[str], list[str]]:
-    """The ids of the refunds and of the disputes that are known of a payment.
-
-    With `under_way`, only of those that Stripe has not come to an end with, as far as is known.
-    """
-    refunds: dict[str, reversal.KnownRefund] = msgspec.json.decode(
-        known.refunds, type=dict[str, reversal.KnownRefund]
-    )
-    single = [name for name, refund in refunds.items() if refund.status != reversal.CHARGE]
-    disputes = [*msgspec.json.decode(known.disputes, type=dict[str, Any])]
-    if under_way:
-        single = [name for name in single if refunds[name].status in _REFUND_UNDER_WAY]
-        disputes = [name for name in disputes if _is_under_way(_only(known.disputes, name), name)]
-    return single, disputes
-
-
-def _is_under_way(disputes: str, name: str) -> bool:
-    """Whether a dispute is open, or was not lost and its money has not come back."""
-    status = _known(disputes, name)[1]
-    is_gone = _disputed(disputes).disputed > 0
-    return not reversal.is_closed(status) or (status != "lost" and is_gone)
-
-
 def extra_payment(known: Payment) -> Difference:
     """A payment that Stripe does not have."""
     paid = f"{known.received_minor} {known.currency}"
@@ -247,7 +213,7 @@ def extra_payment(known: Payment) -> Difference:
 
 def extra_reversal(known: Payment, subject: str) -> Difference:
     """A refund or a dispute that Stripe does not have."""
-    both = _known(known.refunds, subject) or _known(known.disputes, subject)
+    both = one_of(known.refunds, subject) or one_of(known.disputes, subject)
     detail = f"{both[0]} {known.currency} {both[1]!r} here, no such object at Stripe"
     return _Teller(subject, known.payment_intent_id, known.user_id)(
         Kind.EXTRA_REVERSAL, detail
@@ -361,47 +327,12 @@ def is_missing(known: Payment) -> bool:
     return not known.credited and not known.quarantined
 
 
-def _moved(refunds: str) -> reversal.Due:
-    """What was refunded, in minor units: granting what was paid counts the money itself."""
-    return reversal.due(refunds, reversal.NOTHING, granted=_ENDLESS, paid_minor=_ENDLESS)
-
-
-def _disputed(disputes: str) -> reversal.Due:
-    """What is disputed, in minor units."""
-    return reversal.due(reversal.NOTHING, disputes, granted=_ENDLESS, paid_minor=_ENDLESS)
-
-
 def _posted(entry: Entry) -> int:
     """The credits that an entry brought in."""
     try:
         return -ledger.legs_of(entry).get(ledger.Contra.PURCHASES, 0)
     except msgspec.MsgspecError:
         return 0
-
-
-def _known(text: str, name: str) -> list[Any]:
-    """What is known of a refund or dispute, its amount and status first."""
-    known: list[Any] = msgspec.json.decode(text, type=dict[str, list[Any]]).get(name, [])
-    return known
-
-
-def _without(text: str, name: str) -> str:
-    """Facts without those of one object."""
-    rest = msgspec.json.decode(text, type=dict[str, Any])
-    rest.pop(name, None)
-    return msgspec.json.encode(rest).decode()
-
-
-def _only(text: str, name: str) -> str:
-    """The facts of one object alone."""
-    known = _known(text, name)
-    return msgspec.json.encode({name: known}).decode() if known else reversal.NOTHING
-
-
-def _shows_movements(facts: DisputeFacts) -> bool:
-    """Whether all that has moved of a dispute's money is in the object itself."""
-    moved = facts.balance_transactions
-    return moved is not None and all(isinstance(one, MovementFacts) for one in moved)
 
 
 def intent_of(facts: PaymentIntentFacts | RefundFacts | DisputeFacts) -> str | None:

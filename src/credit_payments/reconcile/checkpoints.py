@@ -11,8 +11,9 @@ from credit_payments.domain.decision import Ask, Decision, View
 from credit_payments.domain.differences import DIFFERENCES_MAX, Difference, ReconciliationReport
 from credit_payments.domain.records import Checkpoint
 
-REFUNDS = "refunds"
-PHASES = ("payment_intents", REFUNDS, "disputes", "events", "payments")
+WHOLE_PHASES = ("refunds", "disputes", "events")
+"""Those at whose end it is looked at what is of one payment, and spread over their pages."""
+PHASES = ("payment_intents", *WHOLE_PHASES, "payments")
 """What is looked at, one after the other."""
 ENDED = ""
 """The phase of a run that has ended."""

@@ -10,17 +10,16 @@ import attrs
 from credit_payments.domain import inbox
 from credit_payments.domain.clawback import Policies
 from credit_payments.domain.decision import Command
-from credit_payments.domain.differences import Difference, Kind
+from credit_payments.domain.differences import Difference, Finding, Kind
 from credit_payments.domain.events import Event
 from credit_payments.domain.reconciling import (
-    Finding,
     Kept,
     intent_of,
     is_missing,
     is_ours,
     of_refunds,
-    only_by_charge,
 )
+from credit_payments.domain.reversed_money import only_by_charge
 from credit_payments.domain.stripe_facts import CustomerFacts, PaymentIntentFacts, RefundFacts
 from credit_payments.errors import NotFound, TryAgain
 from credit_payments.posting import PostingQueue
@@ -97,7 +96,9 @@ class Examiner:
         which Stripe has told nothing of late: a webhook may come between any two reads.
         """
         first = self._look(walk, items)
-        self.met.update(looked.facts.id for looked in first if looked.kept.payment)
+        self.met.update(
+            one.facts.id for one in first if one.kept.payment and self._is_met(one.facts)
+        )
         suspects = {one.facts.id for one in first if one.findings}
         foreign = sum(intent_of(facts) is None for facts in items)
         for one in first:
@@ -121,10 +122,23 @@ class Examiner:
     def settle_by_charge(self) -> None:
         """Look at the refunds that were put by, all those of a payment together."""
         put_by, self._by_charge = self._by_charge, {}
+        if put_by:
+            self._complete(put_by)
         for refunds in put_by.values():
             if any(one.findings for one in self._together([*refunds.values()])):
                 self._settle(self._together([*self.fresh(self.refunds, refunds)]))
         self._by_charge = {}
+
+    def _complete(self, put_by: dict[str, dict[str, RefundFacts]]) -> None:
+        """Add what was refunded of these payments before the span, and behind it.
+
+        With a part of them missing, the others would not sum up to what their charge has told.
+        """
+        intents = [self.intent(name) for name in put_by if name not in self.met]
+        created = [intent.created for intent in intents if intent]
+        for refund in self._stripe.refunds_since(min(created, default=self._stripe.until)):
+            if (name := intent_of(refund)) in put_by:
+                put_by[name][refund.id] = refund
 
     def fresh(self, walk: Walk[F], names: Collection[str]) -> Iterable[F]:
         """Objects as they are now, as far as they are there, and can be read."""
@@ -263,6 +277,10 @@ class Examiner:
             and purchase.created_at >= self._state.started_at
         )
 
+    def _is_met(self, facts: Any) -> bool:
+        """Whether a walk meets it; an intent that none meets has refunds that none does."""
+        return not isinstance(facts, PaymentIntentFacts) or self._stripe.covers(facts.created)
+
     def _is_ours(self, facts: F) -> bool:
         """Whether an object is ours although its payment is not recorded, or not credited.
 
@@ -276,6 +294,7 @@ class Examiner:
         intent = self.intent(intent_id) if intent_id else None
         if intent is not None and not self._stripe.covers(intent.created):
             self.examine(self.payment_intents, [intent])
+            self._by_charge.setdefault(intent.id, {})  # what was refunded of it before
         return intent is not None
 
     def _remember_foreign(self, name: str) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 
 from credit_payments import intake
-from credit_payments.domain import inbox, reconciling
+from credit_payments.domain import inbox, reconciling, reversed_money
 from credit_payments.domain.decision import Command
+from credit_payments.domain.differences import Finding
 from credit_payments.domain.events import Event
-from credit_payments.domain.reconciling import Finding
 from credit_payments.domain.records import Dispute, Incident, Payment
 from credit_payments.domain.stripe_facts import (
     ChargeFacts,
@@ -117,11 +117,12 @@ class Phases:
         foreseen = self._foresee(told)
         self._look_behind(foreseen)
         self._settle([one for one, _, findings in foreseen if findings])
-        self._examiner.settle_by_charge()
         self._examiner.note_garbled(page.unreadable)
         self._state.count(len(page.items) + len(page.unreadable))
         if page.items:
             self.share = self._stripe.share(page.items[-1].created)
+        if page.cursor is None:
+            self._examiner.settle_by_charge()
         return page.cursor
 
     def _told(self, event: Event) -> Told | None:
@@ -247,7 +248,7 @@ class Phases:
                 examiner.note(reconciling.extra_payment(known))
                 return
             examiner.examine(examiner.payment_intents, [facts])
-        self._look_for_reversals(known, *reconciling.reversal_ids(known))
+        self._look_for_reversals(known, *reversed_money.reversal_ids(known))
 
     def _look_for_what_is_under_way(self, known: Payment) -> bool:
         """Of a payment of before, what had no end yet when it was last told of; whether any had.
@@ -255,7 +256,7 @@ class Phases:
         Its object is older than the span, and Stripe may have the event of its end no more.
         """
         examiner = self._examiner
-        refunds, disputes = reconciling.reversal_ids(known, under_way=True)
+        refunds, disputes = reversed_money.reversal_ids(known, under_way=True)
         is_paying = known.status == PROCESSING and known.payment_intent_id not in examiner.met
         if is_paying:
             self._examine_by_name(examiner.payment_intents, [known.payment_intent_id])

@@ -18,7 +18,13 @@ from credit_payments.ports.gateway import PaymentGateway
 from credit_payments.ports.storage import Storage
 from credit_payments.posting import PostingQueue
 from credit_payments.reconcile import checkpoints
-from credit_payments.reconcile.checkpoints import ENDED, PHASES, REFUNDS, KeepCheckpoint, State
+from credit_payments.reconcile.checkpoints import (
+    ENDED,
+    PHASES,
+    WHOLE_PHASES,
+    KeepCheckpoint,
+    State,
+)
 from credit_payments.reconcile.examining import Examiner
 from credit_payments.reconcile.phases import Phases
 from credit_payments.reconcile.walks import REQUESTS_PER_SECOND, Pace, Stripe
@@ -128,7 +134,7 @@ class Reconciler:
         if row is not None and known is not None and known.phase != ENDED and not restart:
             is_recent = row.updated_at >= instants.to_text(now - RESUMED_WITHIN)
             if is_recent and until in (None, known.until):
-                if known.phase == REFUNDS:  # what is of one payment is spread over its pages
+                if known.phase in WHOLE_PHASES:
                     known.begin_phase_anew()
                 return known
         return State(

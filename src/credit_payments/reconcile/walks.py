@@ -10,9 +10,9 @@ import attrs
 
 from credit_payments.domain import instants, payment
 from credit_payments.domain.clawback import Policies
+from credit_payments.domain.differences import Finding
 from credit_payments.domain.events import READ, Event
 from credit_payments.domain.reconciling import (
-    Finding,
     Kept,
     Told,
     of_dispute,
@@ -112,13 +112,16 @@ class Stripe:
 
     def events_since(self, instant: int) -> Iterator[Event]:
         """Those from an instant on until now."""
-        cursor: str | None = None
-        while True:
-            page = self._events(instant, None, cursor)
-            yield from page.items
-            cursor = page.cursor
-            if cursor is None:
-                return
+        return _all(lambda cursor: self._events(instant, None, cursor))
+
+    def refunds_since(self, instant: int) -> Iterator[RefundFacts]:
+        """Those from an instant on until now."""
+
+        def page(cursor: str | None) -> Listed[RefundFacts]:
+            self._pace.wait()
+            return self._gateway.list_refunds(since=instant, until=None, cursor=cursor)
+
+        return _all(page)
 
     def covers(self, created: int) -> bool:
         """Whether the walk meets what was created then."""
@@ -132,6 +135,16 @@ class Stripe:
     def _events(self, since: int, until: int | None, cursor: str | None) -> Listed[Event]:
         self._pace.wait()
         return self._gateway.list_events(since=since, until=until, types=EVENT_TYPES, cursor=cursor)
+
+
+def _all(page_at: Callable[[str | None], Listed[T]]) -> Iterator[T]:
+    cursor: str | None = None
+    while True:
+        page = page_at(cursor)
+        yield from page.items
+        cursor = page.cursor
+        if cursor is None:
+            return
 
 
 @attrs.frozen(kw_only=True)

@@ -35,6 +35,7 @@ class StoreEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     messenger: Messenger
     subject: str
+    lane: str
     payload: str
     lease: Lease | None = None
 
@@ -79,7 +80,7 @@ class StoreEvent(msgspec.Struct, frozen=True, kw_only=True):
             outcome="queued",
             received_at=now,
             status=inbox.DUE,
-            lane=inbox.lane_of(self.subject),
+            lane=self.lane,
             payload=self.payload,
             due_at=now,
             created_at=self.messenger.created_at,
@@ -138,7 +139,10 @@ class RenewLeases(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApplyEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Do what an event says, if the lease on it still holds."""
+    """Do what an event says, if it waits as it was read: `token` is its lease then, if it had one.
+
+    It needs none: two that have read it do not both find it waiting.
+    """
 
     event_id: str
     token: str
@@ -154,11 +158,11 @@ class ApplyEvent(msgspec.Struct, frozen=True, kw_only=True):
         """What its command names."""
         return self.command.keys_after(view) if self.command else ()
 
-    def decide(self, view: View, now: str) -> Decision[Settlement]:
-        """Apply it and mark it done, as one change."""
+    def decide(self, view: View, now: str) -> Decision[Settlement | None]:
+        """Apply it and mark it done, as one change; None where somebody else was faster."""
         event = _held(view, self.event_id, self.token)
         if event is None:
-            return Decision(Settlement(outcome="duplicate"))
+            return Decision(None)
         if self.command is None:  # about nothing that we know
             return Decision(Settlement(outcome="ignored"), (inbox.done(event, "ignored"),))
         decision = self.command.decide(view, now)
@@ -195,12 +199,16 @@ class FailEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A try has failed: `problem` is what a person will read, `jitter` spreads the next tries.
 
     One that `counts` not has met what is no fault of the event's, such as a database that is down.
+    With `attempts`, only if nobody else has tried since they were read; without `leased`, the try
+    was not counted when it began.
     """
 
     event_id: str
     token: str
     problem: str
     jitter: float
+    attempts: int | None = None
+    leased: bool = True
     counts: bool = True
 
     def keys(self) -> Iterator[Ask]:
@@ -214,18 +222,18 @@ class FailEvent(msgspec.Struct, frozen=True, kw_only=True):
     def decide(self, view: View, now: str) -> Decision[str | None]:
         """Have it tried again later, or bury it; the status then, None where another has it."""
         event = _held(view, self.event_id, self.token)
-        if event is None:
+        if event is None or self.attempts not in (None, event.attempts):
             return Decision(None)
-        if self.counts and event.attempts >= inbox.ATTEMPTS_MAX:
-            failed = _dead(event, self.problem, now)
-        else:
-            failed = msgspec.structs.replace(
-                event,
-                attempts=event.attempts - (not self.counts),
-                due_at=instants.later(now, inbox.back_off(event.attempts, self.jitter)),
-                lease="",
-                problem=self.problem,
-            )
+        tries = event.attempts + (not self.leased)
+        failed = msgspec.structs.replace(
+            event,
+            attempts=tries - (not self.counts),
+            due_at=instants.later(now, inbox.back_off(tries, self.jitter)),
+            lease="",
+            problem=self.problem,
+        )
+        if failed.attempts >= inbox.ATTEMPTS_MAX:
+            failed = _dead(failed, self.problem, now)
         return Decision(failed.status, (failed,))
 
 

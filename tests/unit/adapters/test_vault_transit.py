@@ -12,10 +12,12 @@ from hvac import exceptions as vault_errors
 from requests import exceptions as http_errors
 
 from credit_payments.adapters.retries import RetryPolicy
-from credit_payments.adapters.vault_transit import VaultTransit, translate
+from credit_payments.adapters.vault_client import VaultAccess, translate
+from credit_payments.adapters.vault_transit import MEANINGS, VaultTransit
 from credit_payments.errors import ConfigurationError, VaultUnavailable
 
 TOKEN = "hvs.canary-7f3a"
+ACCESS = VaultAccess(url="http://127.0.0.1:9", token=TOKEN)
 
 PASSING = {
     *("BadGateway", "InternalServerError", "PreconditionFailed", "RateLimitExceeded"),
@@ -39,7 +41,7 @@ def classes() -> set[type[Exception]]:
 @pytest.mark.parametrize("kind", sorted(classes(), key=str))
 def test_every_error_is_told_as_one_to_mend_or_one_that_passes(kind: type[Exception]) -> None:
     error = kind.__new__(kind, TOKEN)
-    meaning = translate(error)
+    meaning = translate(error, MEANINGS)
     if kind.__name__ in PASSING:
         assert isinstance(meaning, VaultUnavailable)
     else:
@@ -61,7 +63,7 @@ def test_every_error_is_told_as_one_to_mend_or_one_that_passes(kind: type[Except
 )
 def test_an_answer_names_the_setting_at_fault(status: int, param: str) -> None:
     error = vault_errors.VaultError.from_status(status, "no")
-    meaning = translate(error)
+    meaning = translate(error, MEANINGS)
     assert type(meaning) is ConfigurationError
     assert meaning.param == param
 
@@ -69,16 +71,14 @@ def test_an_answer_names_the_setting_at_fault(status: int, param: str) -> None:
 def test_what_passes_is_tried_again_and_the_error_brings_nothing_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    transit = VaultTransit(
-        "http://127.0.0.1:9", TOKEN, key="credits", retry=RetryPolicy.immediate(attempts=3)
-    )
+    transit = VaultTransit(ACCESS, key="credits", retry=RetryPolicy.immediate(attempts=3))
     asked = []
 
     def fail(*arguments: Any, **options: Any) -> None:
         asked.append(arguments)
         raise http_errors.ConnectionError(TOKEN)
 
-    monkeypatch.setattr(transit._client.session, "request", fail)
+    monkeypatch.setattr(transit._client.hvac.session, "request", fail)
     with pytest.raises(VaultUnavailable) as caught:
         transit.unwrap("vault:v1:AbC=")
     assert len(asked) == 3
@@ -90,15 +90,15 @@ def test_what_passes_is_tried_again_and_the_error_brings_nothing_along(
 def test_an_answer_that_is_not_vaults_is_told_as_such(
     answer: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transit = VaultTransit("http://127.0.0.1:9", TOKEN, key="credits")
-    monkeypatch.setattr(transit._client.adapter, "request", lambda *_, **__: answer)
+    transit = VaultTransit(ACCESS, key="credits")
+    monkeypatch.setattr(transit._client.hvac.adapter, "request", lambda *_, **__: answer)
     with pytest.raises(ConfigurationError, match="does not answer as Vault does") as caught:
         transit.new_key()
     assert caught.value.param == "vault_url"
 
 
 def test_the_token_shows_nowhere() -> None:
-    with VaultTransit("http://127.0.0.1:9", TOKEN, key="credits") as transit:
+    with VaultTransit(ACCESS, key="credits") as transit:
         assert TOKEN not in repr(transit)
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(transit)

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from credit_payments.domain import reconciling
-from credit_payments.domain.differences import Kind
-from credit_payments.domain.reconciling import Finding, Kept, Told
+from credit_payments.domain import reconciling, reversed_money
+from credit_payments.domain.differences import Finding, Kind
+from credit_payments.domain.reconciling import Kept, Told
 from credit_payments.domain.records import (
     Dispute,
     Entry,
@@ -447,7 +447,7 @@ def test_what_stripe_does_not_have_is_told_with_what_is_here() -> None:
         refunds='{"ch_1":[300,"charge"],"re_1":[300,"succeeded"]}',
         disputes='{"dp_1":[1000,"lost",{}]}',
     )
-    assert reconciling.reversal_ids(known) == (["re_1"], ["dp_1"])
+    assert reversed_money.reversal_ids(known) == (["re_1"], ["dp_1"])
     assert reconciling.extra_payment(known).detail == (
         "100 credits for 1000 usd here, no such intent at Stripe"
     )
