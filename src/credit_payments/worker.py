@@ -122,6 +122,7 @@ class Worker:
         self._jitter = jitter
         self._stopping = False
         self._lane = ""
+        self._found_some = False
         self._bell = Bell()
         self._sweep = Sweep(storage, queue, clock)
 
@@ -156,7 +157,7 @@ class Worker:
         for _ in range(rounds_max):
             work = self.step()
             done += work
-            if self._stopping or not (work or self._sweep.is_midway):
+            if self._stopping or not (work or self._found_some or self._sweep.is_midway):
                 break
         return done
 
@@ -192,6 +193,7 @@ class Worker:
         no other event a try.
         """
         due = self._next()
+        self._found_some = bool(due)
         applied = self._apply_ours([event for event in due if event.type in events.READ])
         for event in due:
             if self._stopping:
@@ -251,12 +253,16 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - it is this event's own
                 self._failed(event, error)
         outcomes = self._queue.submit_all([command for _, command in commands])
+        tried = len(due) - len(commands)
         for (event, _), outcome in zip(commands, outcomes, strict=True):
+            if outcome is None:
+                continue  # somebody else was faster
+            tried += 1
             if isinstance(outcome, Exception):
                 self._failed(event, outcome)
-            elif outcome is not None:
+            else:
                 self._done(event, outcome.outcome)
-        return len(due)
+        return tried
 
     def _command(self, event: Event) -> ApplyEvent:
         messenger = Messenger(event_id=event.event_id, type=event.type, created_at=event.created_at)

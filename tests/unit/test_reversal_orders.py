@@ -248,8 +248,7 @@ def test_messages_that_share_one_transaction_end_as_they_do_one_by_one(case: Cas
     for order in itertools.permutations(messages):
         books = Books(case)
         commands: list[Any] = [
-            command(books.webhooks.verify(*delivery(case, message, 0)), case)
-            for message in order
+            command(books.webhooks.verify(*delivery(case, message, 0)), case) for message in order
         ]
         tickets = [Ticket(command) for command in commands]
         with books.storage.transaction() as transaction:

@@ -268,7 +268,11 @@ def test_a_holder_that_is_late_but_was_not_followed_may_still_apply(office: Offi
 def test_two_workers_of_one_lane_share_what_is_due(office: Office) -> None:
     for number in range(150):
         office.queue.submit(store(f"evt_{number}", "pi_1"))
-    threads = [threading.Thread(target=office.worker().drain) for _ in range(4)]
+    done: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: done.append(office.worker().drain().events))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -276,6 +280,7 @@ def test_two_workers_of_one_lane_share_what_is_due(office: Office) -> None:
     office.worker().drain()
     assert office.statuses() == {"done": 150}
     assert {event.attempts for event in office.events()} == {0}, "nobody's try has failed"
+    assert sum(done) == 150, "each event was done by one of them"
 
 
 def test_the_lease_of_a_handler_that_takes_long_is_renewed(office: Office) -> None:

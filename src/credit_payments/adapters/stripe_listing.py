@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,11 +20,14 @@ EVENT_TYPES_MAX = 20
 """How many types one list of events filters by: https://docs.stripe.com/api/events/list"""
 
 
+_Objects: TypeAlias = Annotated[list[Any], msgspec.Meta(max_length=OBJECTS_MAX)]
+
+
 class Page(msgspec.Struct, frozen=True):
     """A list's answer, its objects not yet read."""
 
     object: Literal["list"]
-    data: Annotated[list[Any], msgspec.Meta(max_length=OBJECTS_MAX)]
+    data: _Objects
     has_more: bool
 
 

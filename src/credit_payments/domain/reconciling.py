@@ -146,7 +146,7 @@ def of_refunds(refunds: Sequence[RefundFacts], known: Payment) -> Iterator[Findi
         after = reversal.merge_refund(after, facts)
     last = max(refunds, key=lambda facts: (facts.created, facts.id))
     tell = _Teller(last.id, known.payment_intent_id, known.user_id)
-    what = f"{len(refunds)} refunds of one payment are at Stripe"
+    what = "all refunds at Stripe together"
     yield from _of_reversal(what, refunded(known.refunds), refunded(after), tell)
 
 

@@ -239,7 +239,7 @@ class Examiner:
             self.refunds, sorted(refunds, key=lambda facts: facts.status == "failed")
         )
         known = looked[-1].kept.payment if looked else None
-        if known is None:
+        if known is None or is_missing(known):
             return []
         findings = tuple(of_refunds([one.facts for one in looked], known))
         return [attrs.evolve(one, findings=findings) for one in looked]
