@@ -258,7 +258,7 @@ def _to_store(
     return StoreEvent(
         messenger=intake.messenger_of(event),
         subject=inbox.subject_of(facts) if facts else event.id,
-        lane=inbox.lane_of(facts) if facts else inbox.lane_for(event.id),
+        lane=inbox.lane_of(facts) if facts else inbox.HOSTS,
         payload=inbox.pack(facts) if facts else event.account or "",
         lease=lease,
     )

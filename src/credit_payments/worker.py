@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -192,29 +192,30 @@ class Worker:
         So nobody waits for an event that is only in hand, and one that kills whoever tries it costs
         no other event a try.
         """
-        due = self._next()
+        due = self._due(inbox.LANES, SHARE)
         self._found_some = bool(due)
-        applied = self._apply_ours([event for event in due if event.type in events.READ])
-        for event in due:
+        taken = [*due.pop(inbox.HOSTS, []), *self._next(due)]
+        applied = self._apply_ours([event for event in taken if event.type in events.READ])
+        for event in taken:
             if self._stopping:
                 break
             if event.type not in events.READ and self._apply_one(event):
                 return applied + 1
         return applied
 
-    def _next(self) -> list[Event]:
-        """What to take next: some of every lane, or much of one where much is due.
+    def _next(self, due: Mapping[str, list[Event]]) -> list[Event]:
+        """What to take next of ours: some of every lane, and much of one where much is due.
 
         A worker stays in its lane until that is empty, so that several keep out of each other's
-        way; while there is little to do, nothing has to wait for the turn of its lane.
+        way; what is due in a lane with little never waits for the turn of that lane.
         """
-        due = self._due(inbox.LANES, SHARE)
         full = [lane for lane, some in due.items() if len(some) == SHARE]
+        taken = [event for lane, some in due.items() if lane not in full for event in some]
         if not full:
-            return [event for some in due.values() for event in some]
+            return taken
         if self._lane not in full:
             self._lane = full[int(self._jitter() * len(full)) % len(full)]
-        return self._due((self._lane,), BATCH).get(self._lane, [])
+        return taken + self._due((self._lane,), BATCH).get(self._lane, [])
 
     def _due(self, lanes: Sequence[str], limit: int) -> dict[str, list[Event]]:
         """The first events that are due in each lane that has any."""

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.local import Proxy
-from tests.support.office import Office, until
+from tests.support.office import HOSTS, Office, store, until
 
 import credit_payments as cp
 from credit_payments import notifications
 from credit_payments import worker as workers
 from credit_payments.adapters.celery import install
+from credit_payments.domain.inbox import lane_for
 from credit_payments.domain.records import Notification
 from credit_payments.notifications import Notifications, Telling
 from credit_payments.ports.storage import Storage
@@ -47,6 +48,35 @@ def grant(office: Office, count: int) -> None:
 def attempts(office: Office) -> list[int]:
     rows = office.storage.scan(Notification, order=("notification_id",))
     return [row.attempts for row in rows]
+
+
+# -- many events ------------------------------------------------------------------------------
+
+
+def test_a_payment_waits_behind_one_of_the_hosts_events_however_many_there_are(
+    office: Office,
+) -> None:
+    balances: list[int] = []
+    office.handlers.on(HOSTS)(lambda _event: balances.append(office.balance()))
+    office.sell()
+    for number in range(8 * (workers.BATCH + 50)):
+        office.tell_host(f"evt_{number}")
+    office.clock.turn(1)
+    office.pay("evt_last")
+    office.worker().drain(rounds_max=5)
+    assert balances == [100] * 5
+
+
+def test_a_lane_with_little_does_not_wait_for_one_with_much(office: Office) -> None:
+    office.sell()
+    crowded = next(name for name in "abcdefgh" if lane_for(name) != lane_for("ada"))
+    for number in range(2 * workers.BATCH):
+        office.queue.submit(store(f"evt_{number}", crowded))
+    office.clock.turn(1)
+    office.pay("evt_last")
+    office.worker().step()
+    assert office.balance() == 100
+    assert office.statuses()["due"] == workers.BATCH
 
 
 # -- notifications ----------------------------------------------------------------------------

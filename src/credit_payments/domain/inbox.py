@@ -21,10 +21,15 @@ from credit_payments.domain.stripe_facts import (
 
 DUE, DONE, DEAD, DISCARDED = "due", "done", "dead", "discarded"
 
-LANES = tuple("01234567")
-"""Few enough to look at all of them at once, and enough for a handful of workers."""
+OURS = tuple("01234567")
+"""The lanes of what the library applies itself: few enough to look at all of them at once, and
+enough for a handful of workers."""
+HOSTS = "hosts"
+"""The lane of what the host's handlers do: however many wait, no payment waits behind them."""
+LANES = (*OURS, HOSTS)
 ATTEMPTS_MAX = 12
-"""With the pauses between them a day, within the three of Stripe's own (FACTS, Webhooks)."""
+"""With the pauses between them a day; Stripe itself delivers again for three
+(https://docs.stripe.com/webhooks#retries)."""
 BACK_OFF_SECONDS = 2.0
 BACK_OFF_SECONDS_MAX = 6 * 3_600.0
 
@@ -95,10 +100,10 @@ def lane_of(facts: Kept) -> str:
 def lane_for(name: str) -> str:
     """The lane of whatever has that name.
 
-    >>> lane_for("ada") == lane_for("ada"), lane_for("ada") in LANES
+    >>> lane_for("ada") == lane_for("ada"), lane_for("ada") in OURS
     (True, True)
     """
-    return LANES[zlib.crc32(name.encode("utf-8", "surrogatepass")) % len(LANES)]
+    return OURS[zlib.crc32(name.encode("utf-8", "surrogatepass")) % len(OURS)]
 
 
 def done(event: Event, outcome: str) -> Event:
