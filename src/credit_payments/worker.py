@@ -36,9 +36,10 @@ from credit_payments.sweeping import Sweep
 from credit_payments.waking import Bell
 
 LEASE_SECONDS = 60.0
-BATCH = 100
-"""Events that are applied together, and notifications that are delivered between two looks."""
-SHARE = 13
+BATCH = 128
+"""Events that are applied together, as many as share a transaction by default, and notifications
+that are delivered between two looks."""
+SHARE = 16
 """How many of each lane are taken where little is due: of all lanes about a batch."""
 IDLE_SECONDS_MAX = 1.0
 """The longest pause between two looks where nobody wakes the worker."""
@@ -348,13 +349,14 @@ class Worker:
         self._telemetry.count("credit_payments.events", type=event.type, outcome=outcome)
         waited = self._clock.now() - instants.from_text(event.received_at)
         self._telemetry.took("credit_payments.events.wait", waited.total_seconds())
-        _log.info(
-            "%s %s: %s",
-            event.type,
-            event.event_id,
-            outcome,
-            extra=_extra(event, outcome),
-        )
+        if _log.isEnabledFor(logging.INFO):
+            _log.info(
+                "%s %s: %s",
+                event.type,
+                event.event_id,
+                outcome,
+                extra=_extra(event, outcome),
+            )
 
     def _now(self) -> str:
         return instants.to_text(self._clock.now())
