@@ -88,4 +88,5 @@ def _tell(report: ReconciliationReport, *, as_json: bool) -> None:
     if not count:
         click.echo("Nothing differs.")
     else:
-        click.echo(f"{count} differences, {report.repaired} repaired.")
+        noun = "difference" if count == 1 else "differences"
+        click.echo(f"{count} {noun}, {report.repaired} repaired.")

@@ -77,7 +77,7 @@ def test_a_difference_exits_with_one_until_it_is_repaired(shop: Shop) -> None:
     result = shop.reconcile()
     assert result.exit_code == 1
     assert f"missing_payment     ada  {intent}  {intent}  Stripe received 1000 usd" in result.output
-    assert "1 differences, 0 repaired." in result.output
+    assert "1 difference, 0 repaired." in result.output
 
     result = shop.reconcile("--repair")
     assert result.exit_code == 0
