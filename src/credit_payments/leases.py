@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from credit_payments.errors import CreditPaymentsError
 from credit_payments.posting import PostingQueue
-from credit_payments.settlement.intake import Lease, RenewLeases
+from credit_payments.settlement.intake import Lease, RenewLease
 
 HANDLING_SECONDS_MAX = 3_600.0
 _BEATS_PER_LEASE = 3
@@ -24,7 +24,7 @@ def renewed(queue: PostingQueue, event_id: str, lease: Lease) -> Iterator[None]:
     One that was taken over meanwhile stays with who took it.
     """
     ended = threading.Event()
-    renew = RenewLeases(event_ids=(event_id,), lease=lease)
+    renew = RenewLease(event_id=event_id, lease=lease)
     pause_seconds = lease.seconds / _BEATS_PER_LEASE
 
     def beat() -> None:

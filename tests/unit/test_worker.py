@@ -48,7 +48,7 @@ from credit_payments.settlement.intake import (
     FailEvent,
     FinishEvent,
     Lease,
-    RenewLeases,
+    RenewLease,
     StoreEvent,
 )
 
@@ -250,7 +250,7 @@ def test_a_slow_holder_changes_nothing_after_another_has_followed(
     assert office.queue.submit(FinishEvent(event_id="evt_1", token="first")) is False
     failed = FailEvent(event_id="evt_1", token="first", problem="slow", jitter=0.0)
     assert office.queue.submit(failed) is None
-    assert office.queue.submit(RenewLeases(event_ids=("evt_1",), lease=FIRST)) == 0
+    assert office.queue.submit(RenewLease(event_id="evt_1", lease=FIRST)) is False
     assert (office.event("evt_1"), rows_but_events(office.storage)) == before
 
 

@@ -13,6 +13,7 @@ import msgspec
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import NEVER, RECORDS, Key, Record, key_of
 from credit_payments.errors import InvalidRequest, StorageUnavailable
+from credit_payments.ports.reads import SingleReads
 from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction, WriteConflict
 
 R = TypeVar("R", bound=Record)
@@ -23,7 +24,7 @@ LOCK_SECONDS_MAX = 5.0
 _CLOSED = "The storage was closed."
 
 
-class MemoryStorage:
+class MemoryStorage(SingleReads):
     """Keeps the storage port's promises except durability.
 
     One transaction at a time; what it writes is kept aside and put in when it commits, so that
@@ -57,46 +58,6 @@ class MemoryStorage:
             raise StorageUnavailable(_CLOSED)
         return self._rows.get(kind, key)
 
-    def page(
-        self,
-        kind: type[R],
-        where: Mapping[str, str | int],
-        *,
-        order: Sequence[str],
-        after: Sequence[str | int] | None = None,
-        limit: int,
-        descending: bool = False,
-        ending: str | None = None,
-    ) -> list[R]:
-        """See the port."""
-        with self._locked():
-            return self._rows.page(
-                kind,
-                where,
-                order=order,
-                after=after,
-                limit=limit,
-                descending=descending,
-                ending=ending,
-            )
-
-    def count(
-        self,
-        kind: type[Record],
-        where: Mapping[str, str | int],
-        *,
-        limit: int,
-        ending: str | None = None,
-    ) -> int:
-        """See the port."""
-        with self._locked():
-            return self._rows.count(kind, where, limit=limit, ending=ending)
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        """See the port."""
-        with self._locked():
-            return self._rows.first(ranges)
-
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""
         with self._locked():
@@ -114,6 +75,11 @@ class MemoryStorage:
     def close(self) -> None:
         """See the port."""
         self._closed = True
+
+    @contextmanager
+    def _reading(self) -> Iterator[Reader]:
+        with self._locked():
+            yield self._rows
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -39,6 +39,7 @@ from credit_payments.domain.migrations import Applied, check_current
 from credit_payments.domain.records import Key, Record, key_of
 from credit_payments.errors import ConfigurationError, InvalidRequest
 from credit_payments.migrating import migrate
+from credit_payments.ports.reads import SingleReads
 from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction, Watch, WriteConflict
 
 R = TypeVar("R", bound=Record)
@@ -57,7 +58,7 @@ _TOUCH = "touched"
 """A field that no document keeps."""
 
 
-class MongoStorage:
+class MongoStorage(SingleReads):
     """Keeps the storage port's promises in one database of a replica set.
 
     On a server that is alone, and on mongomock, there are no transactions: what keeps the promises
@@ -142,54 +143,9 @@ class MongoStorage:
             with connections.client.start_session(snapshot=True) as session:
                 yield self._rows(session)
 
-    def get(self, kind: type[R], key: str) -> R | None:
-        """See the port."""
-        with self._reader() as rows:
-            return rows.get(kind, key)
-
-    def page(
-        self,
-        kind: type[R],
-        where: Mapping[str, str | int],
-        *,
-        order: Sequence[str],
-        after: Sequence[str | int] | None = None,
-        limit: int,
-        descending: bool = False,
-        ending: str | None = None,
-    ) -> list[R]:
-        """See the port."""
-        with self._reader() as rows:
-            return rows.page(
-                kind,
-                where,
-                order=order,
-                after=after,
-                limit=limit,
-                descending=descending,
-                ending=ending,
-            )
-
-    def count(
-        self,
-        kind: type[Record],
-        where: Mapping[str, str | int],
-        *,
-        limit: int,
-        ending: str | None = None,
-    ) -> int:
-        """See the port."""
-        with self._reader() as rows:
-            return rows.count(kind, where, limit=limit, ending=ending)
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        """See the port."""
-        with self._reader() as rows:
-            return rows.first(ranges)
-
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""
-        with self._reader() as rows:
+        with self._reading() as rows:
             yield from rows.scan(kind, order=order)
 
     @contextmanager
@@ -227,7 +183,7 @@ class MongoStorage:
         return rows(self._connections.database, session, self._connections.seconds_max)
 
     @contextmanager
-    def _reader(self) -> Iterator[Rows]:
+    def _reading(self) -> Iterator[Rows]:
         if self.is_development:
             yield self._rows(None)
             return

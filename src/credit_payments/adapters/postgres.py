@@ -40,6 +40,7 @@ from credit_payments.domain.migrations import check_current
 from credit_payments.domain.records import Key, Record, Wallet
 from credit_payments.errors import InvalidRequest, StorageUnavailable
 from credit_payments.migrating import migrate
+from credit_payments.ports.reads import SingleReads
 from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction, Watch, WriteConflict
 
 R = TypeVar("R", bound=Record)
@@ -49,7 +50,7 @@ Ask: TypeAlias = Callable[[Sequence[Statement]], list[list[Row]]]
 SCAN_ROWS = 1_000
 
 
-class PostgresStorage:
+class PostgresStorage(SingleReads):
     """Keeps the storage port's promises in one schema of a PostgreSQL database.
 
     Args:
@@ -122,51 +123,6 @@ class PostgresStorage:
             finally:
                 rows.end()
             pipeline.roll_back()
-
-    def get(self, kind: type[R], key: str) -> R | None:
-        """See the port."""
-        with self._reading() as rows:
-            return rows.get(kind, key)
-
-    def page(
-        self,
-        kind: type[R],
-        where: Mapping[str, str | int],
-        *,
-        order: Sequence[str],
-        after: Sequence[str | int] | None = None,
-        limit: int,
-        descending: bool = False,
-        ending: str | None = None,
-    ) -> list[R]:
-        """See the port."""
-        with self._reading() as rows:
-            return rows.page(
-                kind,
-                where,
-                order=order,
-                after=after,
-                limit=limit,
-                descending=descending,
-                ending=ending,
-            )
-
-    def count(
-        self,
-        kind: type[Record],
-        where: Mapping[str, str | int],
-        *,
-        limit: int,
-        ending: str | None = None,
-    ) -> int:
-        """See the port."""
-        with self._reading() as rows:
-            return rows.count(kind, where, limit=limit, ending=ending)
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        """See the port."""
-        with self._reading() as rows:
-            return rows.first(ranges)
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""

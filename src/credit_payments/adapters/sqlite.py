@@ -29,6 +29,7 @@ from credit_payments.domain.decision import Range
 from credit_payments.domain.migrations import check_current
 from credit_payments.domain.records import RECORDS, Key, Record, key_of
 from credit_payments.migrating import migrate
+from credit_payments.ports.reads import SingleReads
 from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction
 
 R = TypeVar("R", bound=Record)
@@ -40,7 +41,7 @@ digits and zeros are used (1 to 8, 10, 12, … 56, 64): few enough to stay prepa
 statements serve any number of rows."""
 
 
-class SqliteStorage:
+class SqliteStorage(SingleReads):
     """Keeps the storage port's promises in one database file.
 
     Args:
@@ -90,49 +91,9 @@ class SqliteStorage:
                     connection.execute("ROLLBACK")
 
     def get(self, kind: type[R], key: str) -> R | None:
-        """See the port."""
+        """See the port; asked most of all, and so without a detour."""
         with translated(), self._connections.reader() as connection:
             return _Rows(connection).get(kind, key)
-
-    def page(
-        self,
-        kind: type[R],
-        where: Mapping[str, str | int],
-        *,
-        order: Sequence[str],
-        after: Sequence[str | int] | None = None,
-        limit: int,
-        descending: bool = False,
-        ending: str | None = None,
-    ) -> list[R]:
-        """See the port."""
-        with translated(), self._connections.reader() as connection:
-            return _Rows(connection).page(
-                kind,
-                where,
-                order=order,
-                after=after,
-                limit=limit,
-                descending=descending,
-                ending=ending,
-            )
-
-    def count(
-        self,
-        kind: type[Record],
-        where: Mapping[str, str | int],
-        *,
-        limit: int,
-        ending: str | None = None,
-    ) -> int:
-        """See the port."""
-        with translated(), self._connections.reader() as connection:
-            return _Rows(connection).count(kind, where, limit=limit, ending=ending)
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        """See the port."""
-        with translated(), self._connections.reader() as connection:
-            return _Rows(connection).first(ranges)
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         """See the port."""
@@ -157,6 +118,11 @@ class SqliteStorage:
     def close(self) -> None:
         """See the port."""
         self._connections.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Reader]:
+        with translated(), self._connections.reader() as connection:
+            yield _Rows(connection)
 
 
 class _Rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -11,6 +10,7 @@ from credit_payments.domain.decision import Command
 from credit_payments.domain.records import Record
 from credit_payments.errors import StorageUnavailable
 from credit_payments.ports.clock import Clock
+from credit_payments.ports.reads import SingleReads
 from credit_payments.ports.storage import Reader, Storage, WriteConflict
 from credit_payments.posting import batch as batches
 from credit_payments.posting.batch import Observer
@@ -34,7 +34,7 @@ class Poster(Protocol):
         ...
 
 
-class HostTransaction:
+class HostTransaction(SingleReads):
     """Runs commands one by one inside of a transaction that the host began and will end.
 
     It passes by the queue: the locks that it takes are the host's, until the host's end. Reads see
@@ -79,49 +79,12 @@ class HostTransaction:
         """See the protocol."""
         return HostTransaction(self._storage, connection, self._clock, self._observer)
 
-    def get(self, kind: type[R], key: str) -> R | None:
-        """As `Reader.get`."""
-        with self.snapshot() as reader:
-            return reader.get(kind, key)
-
-    def page(
-        self,
-        kind: type[R],
-        where: Mapping[str, str | int],
-        *,
-        order: Sequence[str],
-        after: Sequence[str | int] | None = None,
-        limit: int,
-        descending: bool = False,
-        ending: str | None = None,
-    ) -> list[R]:
-        """As `Reader.page`."""
-        with self.snapshot() as reader:
-            return reader.page(
-                kind,
-                where,
-                order=order,
-                after=after,
-                limit=limit,
-                descending=descending,
-                ending=ending,
-            )
-
-    def count(
-        self,
-        kind: type[Record],
-        where: Mapping[str, str | int],
-        *,
-        limit: int,
-        ending: str | None = None,
-    ) -> int:
-        """As `Reader.count`."""
-        with self.snapshot() as reader:
-            return reader.count(kind, where, limit=limit, ending=ending)
-
     def snapshot(self) -> AbstractContextManager[Reader]:
         """Reads within the transaction."""
         return self._storage.joined(self._connection)
+
+    def _reading(self) -> AbstractContextManager[Reader]:
+        return self.snapshot()
 
     def _transact(self, command: Command[A]) -> A:
         now = instants.to_text(self._clock.now())

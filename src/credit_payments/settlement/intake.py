@@ -18,7 +18,7 @@ from credit_payments.domain import inbox, instants
 from credit_payments.domain.decision import Ask, Command, Decision, View
 from credit_payments.domain.records import NEVER, Event
 from credit_payments.errors import Conflict, NotFound
-from credit_payments.settlement.outcomes import Messenger, Outcome, Settlement
+from credit_payments.settlement.outcomes import Messenger, Settlement
 
 _DEAD_BY_CRASH = "every process that tried it died with it, or took longer than its lease"
 
@@ -90,11 +90,10 @@ class StoreEvent(msgspec.Struct, frozen=True, kw_only=True):
         return event if self.lease is None else _lease(event, self.lease, now)
 
 
-class LeaseEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Take one event, if it is due."""
+class _AboutEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that names one event, and nothing else."""
 
     event_id: str
-    lease: Lease
 
     def keys(self) -> Iterator[Ask]:
         """The event."""
@@ -103,6 +102,12 @@ class LeaseEvent(msgspec.Struct, frozen=True, kw_only=True):
     def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
         """Nothing more."""
         return ()
+
+
+class LeaseEvent(_AboutEvent, frozen=True, kw_only=True):
+    """Take one event, if it is due."""
+
+    lease: Lease
 
     def decide(self, view: View, now: str) -> Decision[Event | None]:
         """Lease it; None where there is nothing to do, or not yet."""
@@ -115,27 +120,19 @@ class LeaseEvent(msgspec.Struct, frozen=True, kw_only=True):
         return _take(event, self.lease, now)
 
 
-class RenewLeases(msgspec.Struct, frozen=True, kw_only=True):
+class RenewLease(_AboutEvent, frozen=True, kw_only=True):
     """A worker is still at it."""
 
-    event_ids: tuple[str, ...]
     lease: Lease
 
-    def keys(self) -> Iterator[Ask]:
-        """The events."""
-        for event_id in self.event_ids:
-            yield Event, event_id
-
-    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
-        """Nothing more."""
-        return ()
-
-    def decide(self, view: View, now: str) -> Decision[int]:
-        """Let the leases begin anew that were not taken over; the answer is how many."""
+    def decide(self, view: View, now: str) -> Decision[bool]:
+        """Let the lease begin anew; False where it was taken over, or the event is done."""
+        event = _held(view, self.event_id, self.lease.token)
+        if event is None:
+            return Decision(False)  # noqa: FBT003 - the answer
         due_at = instants.later(now, self.lease.seconds)
-        held = [_held(view, event_id, self.lease.token) for event_id in self.event_ids]
-        renewed = [msgspec.structs.replace(event, due_at=due_at) for event in held if event]
-        return Decision(len(renewed), renewed)
+        renewed = msgspec.structs.replace(event, due_at=due_at)
+        return Decision(True, (renewed,))  # noqa: FBT003 - the answer
 
 
 class ApplyEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,30 +169,20 @@ class ApplyEvent(msgspec.Struct, frozen=True, kw_only=True):
         return Decision(decision.answer, changes, decision.refusal)
 
 
-class FinishEvent(msgspec.Struct, frozen=True, kw_only=True):
+class FinishEvent(_AboutEvent, frozen=True, kw_only=True):
     """A try of what is not ours to apply has ended well."""
 
-    event_id: str
     token: str
-    outcome: Outcome = "applied"
-
-    def keys(self) -> Iterator[Ask]:
-        """The event."""
-        yield Event, self.event_id
-
-    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
-        """Nothing more."""
-        return ()
 
     def decide(self, view: View, now: str) -> Decision[bool]:  # noqa: ARG002 - part of the protocol
         """Mark it done; False where somebody else has it by now."""
         event = _held(view, self.event_id, self.token)
         if event is None:
             return Decision(False)  # noqa: FBT003 - the answer
-        return Decision(True, (inbox.done(event, self.outcome),))  # noqa: FBT003 - the answer
+        return Decision(True, (inbox.done(event, "applied"),))  # noqa: FBT003 - the answer
 
 
-class FailEvent(msgspec.Struct, frozen=True, kw_only=True):
+class FailEvent(_AboutEvent, frozen=True, kw_only=True):
     """A try has failed: `problem` is what a person will read, `jitter` spreads the next tries.
 
     One that `counts` not has met what is no fault of the event's, such as a database that is down.
@@ -203,21 +190,12 @@ class FailEvent(msgspec.Struct, frozen=True, kw_only=True):
     was not counted when it began.
     """
 
-    event_id: str
     token: str
     problem: str
     jitter: float
     attempts: int | None = None
     leased: bool = True
     counts: bool = True
-
-    def keys(self) -> Iterator[Ask]:
-        """The event."""
-        yield Event, self.event_id
-
-    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
-        """Nothing more."""
-        return ()
 
     def decide(self, view: View, now: str) -> Decision[str | None]:
         """Have it tried again later, or bury it; the status then, None where another has it."""
@@ -237,18 +215,8 @@ class FailEvent(msgspec.Struct, frozen=True, kw_only=True):
         return Decision(failed.status, (failed,))
 
 
-class ReplayEvent(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayEvent(_AboutEvent, frozen=True, kw_only=True):
     """A person wants an event tried again, from the first try on."""
-
-    event_id: str
-
-    def keys(self) -> Iterator[Ask]:
-        """The event."""
-        yield Event, self.event_id
-
-    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
-        """Nothing more."""
-        return ()
 
     def decide(self, view: View, now: str) -> Decision[Event]:
         """Make it due now.
@@ -257,11 +225,7 @@ class ReplayEvent(msgspec.Struct, frozen=True, kw_only=True):
             NotFound: no such event.
             Conflict: it was applied; or somebody works on it.
         """
-        event = _known(view, self.event_id)
-        if event.status == inbox.DONE:
-            raise Conflict(f"{self.event_id} was applied: its outcome is {event.outcome!r}.")
-        if event.status == inbox.DUE and event.lease and event.due_at > now:
-            raise Conflict(f"{self.event_id} is being applied.")
+        event = _to_decide(view, self.event_id, now)
         again = msgspec.structs.replace(
             event,
             outcome="queued",
@@ -273,20 +237,11 @@ class ReplayEvent(msgspec.Struct, frozen=True, kw_only=True):
         return Decision(again, (again,))
 
 
-class DiscardEvent(msgspec.Struct, frozen=True, kw_only=True):
+class DiscardEvent(_AboutEvent, frozen=True, kw_only=True):
     """A person has decided that an event is not to be applied; it stays, with the reason."""
 
-    event_id: str
     reason: str
     actor: str
-
-    def keys(self) -> Iterator[Ask]:
-        """The event."""
-        yield Event, self.event_id
-
-    def keys_after(self, view: View) -> Iterable[Ask]:  # noqa: ARG002 - part of the protocol
-        """Nothing more."""
-        return ()
 
     def decide(self, view: View, now: str) -> Decision[Event]:
         """Put it away.
@@ -295,13 +250,9 @@ class DiscardEvent(msgspec.Struct, frozen=True, kw_only=True):
             NotFound: no such event.
             Conflict: it was applied; or somebody works on it.
         """
-        event = _known(view, self.event_id)
+        event = _to_decide(view, self.event_id, now)
         if event.status == inbox.DISCARDED:
             return Decision(event)
-        if event.status == inbox.DONE:
-            raise Conflict(f"{self.event_id} was applied: its outcome is {event.outcome!r}.")
-        if event.status == inbox.DUE and event.lease and event.due_at > now:
-            raise Conflict(f"{self.event_id} is being applied.")
         put_away = msgspec.structs.replace(
             event,
             outcome="discarded",
@@ -342,8 +293,13 @@ def _held(view: View, event_id: str, token: str) -> Event | None:
     return event
 
 
-def _known(view: View, event_id: str) -> Event:
+def _to_decide(view: View, event_id: str, now: str) -> Event:
+    """The event, if it is still a person's to decide about."""
     event = view.get(Event, event_id)
     if event is None:
         raise NotFound(f"No event {event_id}", param="event_id")
+    if event.status == inbox.DONE:
+        raise Conflict(f"{event_id} was applied: its outcome is {event.outcome!r}.")
+    if event.status == inbox.DUE and event.lease and event.due_at > now:
+        raise Conflict(f"{event_id} is being applied.")
     return event
