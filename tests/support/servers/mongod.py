@@ -161,7 +161,7 @@ def _process(binary: Path, directory: Path, name: str, options: tuple[str, ...])
     def command(port: int) -> list[str]:
         return [
             *(str(binary), "--dbpath", str(data), "--port", str(port), "--bind_ip", "127.0.0.1"),
-            *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
+            *("--nounixsocket", "--wiredTigerCacheSizeGB", "1"),
             # Its diary for MongoDB's support costs disk and time, and nobody reads it here.
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             # What a process that was killed has begun is in the way of others until then: as the
