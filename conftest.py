@@ -12,8 +12,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-SERVER_MISSING = "server missing"
-"""How the reason of a skip begins where a test wants a server that is not there."""
+MISSING = ("server missing", "fuzzer missing")
+"""How the reason of a skip begins where a test wants a part that is not there."""
 
 _IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
@@ -44,9 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that was skipped for want of a server."""
+    """Fail a test that was skipped for want of a part."""
     report = yield
-    if _lacks_a_server(call):
+    if _lacks_a_part(call):
         report.outcome = "failed"
         report.longrepr = f"{_reason(call)}: in CI this is a failure"
     return report
@@ -54,16 +54,16 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Fail a module that was skipped as a whole for want of a server."""
+    """Fail a module that was skipped as a whole for want of a part."""
     report = yield
-    if _lacks_a_server(report.call):
+    if _lacks_a_part(report.call):
         report.outcome = "failed"
         report.longrepr = f"{_reason(report.call)}: in CI this is a failure"
     return report
 
 
-def _lacks_a_server(call: pytest.CallInfo[object] | None) -> bool:
-    return _IN_CI and _reason(call).startswith(SERVER_MISSING)
+def _lacks_a_part(call: pytest.CallInfo[object] | None) -> bool:
+    return _IN_CI and _reason(call).startswith(MISSING)
 
 
 def _reason(call: pytest.CallInfo[object] | None) -> str:

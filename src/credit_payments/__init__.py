@@ -12,11 +12,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from credit_payments.bootstrap import System, connect
+    from credit_payments.bootstrap import connect
     from credit_payments.client import PaymentsClient
     from credit_payments.config import Settings
     from credit_payments.domain.audit import Problem, VerificationReport
     from credit_payments.domain.credits import Conversion, CreditCalculator
+    from credit_payments.domain.diagnosis import Diagnosis, Finding
     from credit_payments.domain.differences import Difference, Progress, ReconciliationReport
     from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
     from credit_payments.domain.pricing import Bonus, Tier, TierSchedule
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
         NotFound,
         PaymentNotSuccessful,
         QueueFull,
+        RequestInProgress,
         SchemaMismatch,
         StorageUnavailable,
         StripeRefusedKey,
@@ -75,9 +77,11 @@ if TYPE_CHECKING:
     )
     from credit_payments.holds import Hold
     from credit_payments.inbox import Inbox
+    from credit_payments.logs import RedactingFilter
     from credit_payments.moving import Moved
     from credit_payments.notifications import Notifications
     from credit_payments.personal_data import RotationReport
+    from credit_payments.system import System
     from credit_payments.wallets import Wallets
     from credit_payments.webhooks import WebhookProcessor
     from credit_payments.worker import Work, Worker
@@ -101,8 +105,10 @@ __all__ = [
     "DayRow",
     "DecryptionFailed",
     "Delivery",
+    "Diagnosis",
     "Difference",
     "Entry",
+    "Finding",
     "HandlerFailed",
     "Health",
     "Hold",
@@ -140,8 +146,10 @@ __all__ = [
     "QueueFull",
     "Receipt",
     "ReconciliationReport",
+    "RedactingFilter",
     "Refund",
     "Report",
+    "RequestInProgress",
     "RotationReport",
     "SchemaMismatch",
     "Seal",
@@ -179,10 +187,9 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "personal_data": ("RotationReport",),
     "holds": ("Hold",),
     "inbox": ("Inbox",),
-    "bootstrap": (
-        "System",
-        "connect",
-    ),
+    "logs": ("RedactingFilter",),
+    "bootstrap": ("connect",),
+    "system": ("System",),
     "client": ("PaymentsClient",),
     "config": ("Settings",),
     "domain.audit": (
@@ -192,6 +199,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "domain.credits": (
         "Conversion",
         "CreditCalculator",
+    ),
+    "domain.diagnosis": (
+        "Diagnosis",
+        "Finding",
     ),
     "domain.differences": (
         "Difference",
@@ -250,6 +261,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "NotFound",
         "PaymentNotSuccessful",
         "QueueFull",
+        "RequestInProgress",
         "SchemaMismatch",
         "StorageUnavailable",
         "StripeRefusedKey",

@@ -17,7 +17,7 @@
     │   ├── NotAllowed                  the caller may not do this                      403
     │   ├── NotFound                    missing, or somebody else's                     404
     │   └── Conflict                    the state of things does not allow it           409
-    │       ├── IdempotencyConflict         the key was used with other arguments       409
+    │       ├── IdempotencyConflict         the key was used with other arguments       422
     │       ├── PaymentNotSuccessful        no money has arrived (yet)                  409
     │       └── HoldEnded                   the hold was ended, or its time is over     409
     ├── CustomerError               show it to the customer                             402
@@ -29,6 +29,7 @@
         ├── QueueFull                   more writes wait than may                       503
         ├── StorageUnavailable          the database did not answer, or is busy         503
         ├── HandlerFailed               the host's own handler of an event raised       503
+        ├── RequestInProgress           a request with the same key is being worked on  409
         └── VaultUnavailable            no usable answer from Vault                     503
 
 ``code`` is stable and meant for programs, the message is meant for people, ``param`` names the
@@ -38,6 +39,7 @@ argument at fault where there is one, ``http_status`` is what the prebuilt route
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "NotFound",
     "PaymentNotSuccessful",
     "QueueFull",
+    "RequestInProgress",
     "SchemaMismatch",
     "StorageUnavailable",
     "StripeRefusedKey",
@@ -113,11 +116,25 @@ def _rebuild(
 
 
 class ConfigurationError(CreditPaymentsError):
-    """The settings are wrong or incomplete; the message says how to mend them."""
+    """The settings are wrong or incomplete; the message says how to mend them.
+
+    ``problems`` names each setting at fault, with its remedy, where several were checked at once.
+    """
 
     code = "configuration_invalid"
     http_status = 503
     title = "Configuration error"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        problems: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self.problems = tuple(problems)
 
 
 class NotConfigured(ConfigurationError):
@@ -215,9 +232,14 @@ class Conflict(InvalidRequest):
 
 
 class IdempotencyConflict(Conflict):
-    """An idempotency key was used before with other arguments."""
+    """An idempotency key was used before with other arguments.
+
+    The status is that of section 2.7 of
+    https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/.
+    """
 
     code = "idempotency_key_in_use"
+    http_status = 422
     title = "Idempotency key used with other arguments"
 
 
@@ -328,6 +350,14 @@ class HandlerFailed(TryAgain):
 
     code = "handler_failed"
     title = "The event's handler failed"
+
+
+class RequestInProgress(TryAgain):
+    """A request with the same idempotency key has been begun, and has no answer yet."""
+
+    code = "request_in_progress"
+    http_status = 409
+    title = "A request with this key is in progress"
 
 
 class VaultUnavailable(TryAgain):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -24,6 +27,7 @@ from credit_payments.domain.vitals import COUNT_MAX, Health
 from credit_payments.errors import CreditPaymentsError
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.storage import Reader, Storage
+from credit_payments.ports.telemetry import Watched
 from credit_payments.posting import PostingQueue
 
 ROWS = 50
@@ -37,6 +41,55 @@ RECONCILIATION = "reconcile:"
 """How the names of checkpoints begin that reconciliations keep."""
 _BEHIND_RECONCILIATIONS = "reconcile;"
 _SUCCEEDED = "payment_intent.succeeded"
+
+RECENT_SECONDS = 1.0
+"""How old a health may be that strangers are told,"""
+BUSY_SECONDS = 10.0
+"""and how old while somebody looks."""
+
+
+class RecentHealth:
+    """Somebody's health for those whom nobody knows: one look a second, however many ask.
+
+    A look may cost hundreds of reads, and the addresses that tell of it are open to anybody. While
+    somebody looks, which takes long where the database does not answer, others are told what was
+    seen within the last ten seconds, or wait for that look: so it is never more than one.
+
+    Args:
+        watched: whose health it is.
+        now: seconds that only grow.
+    """
+
+    def __init__(self, watched: Watched, *, now: Callable[[], float] = time.monotonic) -> None:
+        self.watched = watched
+        self._now = now
+        self._seen: tuple[float, Health] | None = None
+        self._locks: dict[int, threading.Lock] = {}
+
+    def health(self) -> Health:
+        """As it was within the last second, or a little before where a look is under way."""
+        before, lock = self._seen_within(BUSY_SECONDS), self._lock()
+        if not lock.acquire(blocking=before is None) and before is not None:
+            return before
+        try:
+            return self._seen_within(RECENT_SECONDS) or self._look()
+        finally:
+            lock.release()
+
+    def _seen_within(self, seconds: float) -> Health | None:
+        seen = self._seen
+        return None if seen is None or self._now() - seen[0] >= seconds else seen[1]
+
+    def _look(self) -> Health:
+        found = self.watched.health()
+        # As of its end: after one that took longer than a second another would follow at once.
+        self._seen = self._now(), found
+        return found
+
+    def _lock(self) -> threading.Lock:
+        """This process's lock: a fork may copy one that a thread holds which it does not copy."""
+        process = os.getpid()
+        return self._locks.get(process) or self._locks.setdefault(process, threading.Lock())
 
 
 class HealthCheck:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
+from credit_payments import logs
 from credit_payments.domain import (
     answers,
     checks,
@@ -42,7 +42,7 @@ _BY_TIME = ("received_at", "event_id")
 _BY_DUE = ("due_at", "event_id")
 _BY_CREATION = ("created_at", "incident_id")
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 class Inbox:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from credit_payments import personal_data
+from credit_payments import logs, personal_data
 from credit_payments.domain import events, inbox, instants, values
 from credit_payments.domain.clawback import Policies
 from credit_payments.domain.customers import ChangedCustomer
@@ -37,7 +36,7 @@ H = TypeVar("H", bound=Handler)
 
 _TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)+", re.ASCII)
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 def messenger_of(event: events.Event) -> Messenger:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from credit_payments import logs
 from credit_payments.errors import CreditPaymentsError
 from credit_payments.posting import PostingQueue
 from credit_payments.settlement.intake import Lease, RenewLease
@@ -14,7 +14,7 @@ from credit_payments.settlement.intake import Lease, RenewLease
 HANDLING_SECONDS_MAX = 3_600.0
 _BEATS_PER_LEASE = 3
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 @contextmanager

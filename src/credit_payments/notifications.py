@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import uuid
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias, TypeVar
 
+from credit_payments import logs
 from credit_payments.domain import notices, values
 from credit_payments.domain.decision import View
 from credit_payments.domain.records import Notification, Record
@@ -28,7 +28,7 @@ POLL_SECONDS = 1.0
 """How often is looked for what other processes recorded, or is due again."""
 _CLOSE_SECONDS_MAX = 10.0
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 class Telling:

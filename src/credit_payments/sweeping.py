@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
+from credit_payments import logs
 from credit_payments.domain import instants
 from credit_payments.domain.records import Wallet
 from credit_payments.domain.spending import PostDue
@@ -18,7 +18,7 @@ BATCH = 100
 SWEEP_SECONDS = 1.0
 """How often is looked for wallets in which something has expired or lapsed."""
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 class Sweep:

@@ -8,9 +8,7 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import msgspec
-
-from credit_payments import intake
+from credit_payments import intake, logs
 from credit_payments.config import FixedSecrets
 from credit_payments.domain import events, inbox, signature, values
 from credit_payments.domain.clawback import Policies
@@ -29,7 +27,7 @@ BODY_BYTES_MAX = 1 << 20
 HANDLER_SECONDS = 60.0
 """How long the host's handlers may take before a worker may try the same event."""
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 class WebhookProcessor:
@@ -126,7 +124,7 @@ class WebhookProcessor:
         began = time.perf_counter()
         try:
             event = self.verify(body, signature_header)
-            delivery = self._take(event, body)
+            delivery = self._take(event, events.read_data(body))
         except Exception as error:
             self._telemetry.count("credit_payments.webhooks.refused", error=type(error).__name__)
             raise
@@ -169,7 +167,7 @@ class WebhookProcessor:
             tolerance_seconds=self._tolerance_seconds,
         )
 
-    def _take(self, event: events.Event, body: bytes) -> values.Delivery:
+    def _take(self, event: events.Event, data: dict[str, Any]) -> values.Delivery:
         if event.account is not None and event.account not in self._connect_accounts:
             # Whoever owns a connected account may write any user's id into its intents.
             raise InvalidPayload("The event is of a connected account that is not configured.")
@@ -177,7 +175,7 @@ class WebhookProcessor:
             return self._other_mode(event)
         facts = intake.kept_facts(event, self._cipher)
         if facts is None:
-            return self._for_the_host(event, body)
+            return self._for_the_host(event, data)
         command = intake.command_of(facts, intake.messenger_of(event), self._policies)
         if command is None:
             return _delivery(event, "ignored")
@@ -197,7 +195,7 @@ class WebhookProcessor:
             raise InvalidPayload("The event is about real money, and the secret key is a test key.")
         return _delivery(event, "ignored", "a test event, and the secret key is a live key")
 
-    def _for_the_host(self, event: events.Event, body: bytes) -> values.Delivery:
+    def _for_the_host(self, event: events.Event, data: dict[str, Any]) -> values.Delivery:
         if event.type not in self._handlers:
             return _delivery(event, "ignored")
         if self._mode == "queued":
@@ -206,7 +204,6 @@ class WebhookProcessor:
         stored = self._queue.submit(_to_store(event, None, lease))
         if stored is None:
             return _delivery(event, "duplicate")
-        data: dict[str, Any] = msgspec.json.decode(body)["data"]
         problem = self._handlers.run(intake.stripe_event(event, data, stored.attempts))
         if problem is None:
             self._queue.submit(FinishEvent(event_id=event.id, token=lease.token))

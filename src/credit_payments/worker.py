@@ -12,8 +12,8 @@ from typing import Protocol
 import attrs
 import msgspec
 
-from credit_payments import intake, leases
-from credit_payments.domain import events, inbox, instants
+from credit_payments import intake, leases, logs
+from credit_payments.domain import events, ids, inbox, instants
 from credit_payments.domain.clawback import Policies
 from credit_payments.domain.decision import Command, Range
 from credit_payments.domain.records import Event
@@ -47,7 +47,7 @@ _IDLE_SECONDS_MIN = 0.02
 ROUNDS_MAX = 10_000
 """So that draining ends, however fast events come."""
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -178,9 +178,10 @@ class Worker:
         """Apply one stored event, if it is due; whether there was anything to do.
 
         Raises:
+            InvalidRequest: not an id; whoever can write to a job queue may send anything.
             TryAgain: the database is busy or down.
         """
-        event = self._storage.get(Event, event_id)
+        event = self._storage.get(Event, ids.check_required_text(event_id, param="event_id"))
         if event is None or event.status != inbox.DUE or event.due_at > self._now():
             return False
         return self._apply_one(event)

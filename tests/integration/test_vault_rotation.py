@@ -5,7 +5,9 @@ from __future__ import annotations
 import hmac
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any, Self
 
 import attrs
@@ -25,6 +27,8 @@ from credit_payments.testing.simulator.api import Keys
 PATH = "flask-app/stripe"
 THREADS = 8
 OVERLAP_SECONDS = 3_600
+STEPS = 20
+"""In which the clock goes from a second before an end to a second after it; one meets it."""
 EVENT = {"id": "evt_1", "object": "event", "created": 1, "livemode": False, "data": {"object": {}}}
 BODY = json.dumps({**EVENT, "type": "account.updated"}).encode()
 
@@ -80,12 +84,13 @@ def connect(
 class Load:
     """Threads that do one thing without a pause, and what came of it in each phase.
 
-    What began in one phase and ended in another proves nothing, and is not counted.
+    What began in one phase and ended in another is of neither; `ever` counts it as well.
     """
 
     act: Callable[[], str]
     phase: str | None = None
     seen: dict[tuple[str, str], int] = attrs.field(factory=dict)
+    ever: Counter[str] = attrs.field(factory=Counter)
     _stopping: bool = False
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
     _threads: list[threading.Thread] = attrs.field(factory=list)
@@ -105,8 +110,9 @@ class Load:
         while not self._stopping:
             phase = self.phase
             outcome = self.act()
-            if phase is not None and phase == self.phase:
-                with self._lock:
+            with self._lock:
+                self.ever[outcome] += 1
+                if phase is not None and phase == self.phase:
                     key = phase, outcome
                     self.seen[key] = self.seen.get(key, 0) + 1
 
@@ -155,6 +161,52 @@ def test_webhooks_of_a_new_secret_are_taken_at_once_and_of_the_old_one_until_its
     assert load.outcomes("overlap") == both
     assert load.outcomes("to the end") == both
     assert load.outcomes("after the end") == {"old refused", "new accepted"}
+
+
+def test_the_old_secret_is_taken_up_to_the_instant_of_its_end_and_never_from_then_on(
+    vault: Vault, connect: Callable[..., cp.System], clock: TurnableClock
+) -> None:
+    vault.put(webhook_secret="whsec_first")
+    webhooks = connect().webhooks
+    end = clock.now() + timedelta(seconds=OVERLAP_SECONDS)
+    turns = iter(range(10_000_000))
+    current = ["whsec_first"]
+
+    def takes(secret: str) -> bool:
+        try:
+            webhooks.receive(BODY, signed(secret, clock))
+        except cp.InvalidSignature:
+            return False
+        return True
+
+    def deliver() -> str:
+        if next(turns) % 3 == 0:
+            return "new accepted" if takes(current[0]) else "new refused"
+        began = clock.now()
+        outcome = "accepted" if takes("whsec_first") else "refused"
+        if began >= end:
+            return f"old {outcome} after"
+        # The end has come while it was looked at: either answer is right.
+        return f"old {outcome} before" if clock.now() < end else "old across"
+
+    with Load(deliver) as load:
+        load.work("before")
+        vault.put(webhook_secret="whsec_second")
+        current[0] = "whsec_second"
+        load.work("overlap")
+    assert {*load.ever} == {"new accepted", "old accepted before"}
+    clock.turn(OVERLAP_SECONDS - 1)
+    with Load(deliver) as load:
+        for step in range(STEPS):
+            load.work(f"step {step}", times=40)
+            clock.turn(2 / STEPS)
+    assert load.outcomes(f"step {STEPS // 2}") == {"new accepted", "old refused after"}
+    assert load.outcomes(f"step {STEPS // 2 - 1}") == {"new accepted", "old accepted before"}
+    assert {*load.ever} - {"old across"} == {
+        "new accepted",
+        "old accepted before",
+        "old refused after",
+    }
 
 
 def test_several_rotations_in_a_row_reject_nothing(

@@ -6,7 +6,6 @@ transport, https://docs.celeryq.dev/projects/kombu/en/stable/reference/index.htm
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from celery import Celery, signals
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool
 
+from credit_payments import logs
 from credit_payments.errors import Conflict, TryAgain
 from credit_payments.worker import Worker
 
@@ -44,7 +44,7 @@ _ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interv
 _MARK = "_credit_payments_system"
 """The attribute of an application that has our tasks."""
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 class Works(Protocol):

@@ -29,6 +29,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from credit_payments.domain import vitals
+from credit_payments.health import RecentHealth
 from credit_payments.ports.telemetry import BUCKETS_SECONDS, Watched
 
 __all__ = ["Prometheus"]
@@ -100,8 +101,8 @@ class Prometheus:
         timing.at(attributes).observe(seconds)
 
     def watch(self, system: Watched) -> None:
-        """Have each scrape look at the system's health, too."""
-        self.registry.register(_HealthCollector(system))
+        """Have each scrape look at the system's health, too; once a second at most."""
+        self.registry.register(_HealthCollector(RecentHealth(system)))
 
     def text(self) -> bytes:
         """All metrics of the registry, in Prometheus' text format."""

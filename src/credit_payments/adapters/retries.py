@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from credit_payments import logs
+
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 T = TypeVar("T")
 
-logger = logging.getLogger("credit_payments.retries")
+logger = logs.logger("credit_payments.retries")
 
 
 def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:

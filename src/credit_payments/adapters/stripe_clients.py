@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from credit_payments.logs import RedactingFilter
+
 if TYPE_CHECKING:
     from stripe import HTTPClient, StripeClient
 
@@ -91,17 +93,20 @@ class StripeClients:
         )
 
 
+_redacting = RedactingFilter()
 _in_our_call: ContextVar[bool] = ContextVar("credit_payments_in_stripe_call", default=False)
 
 
 def _private(record: logging.LogRecord) -> bool:
     # Only inside our own calls: an application may use the SDK, and its log, beside us.
-    return record.levelno >= logging.WARNING or not _in_our_call.get()
+    if not _in_our_call.get():
+        return True
+    return record.levelno >= logging.WARNING and _redacting.filter(record)
 
 
 @contextmanager
 def unlogged() -> Iterator[None]:
-    """While this lasts, drop what the SDK would log of bodies."""
+    """While this lasts, drop what the SDK would log of bodies, and redact its warnings."""
     token = _in_our_call.set(True)
     try:
         yield

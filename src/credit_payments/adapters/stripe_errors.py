@@ -7,6 +7,7 @@ The official SDK picks the class of an error by its HTTP status; where the body 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from credit_payments.errors import (
     StripeRefusedKey,
     StripeUnavailable,
 )
+from credit_payments.redaction import redact
 
 if TYPE_CHECKING:
     from stripe import StripeError
@@ -58,6 +60,11 @@ PLAIN_WORDS = {
 PERSONAL_PARAMS = frozenset({"description", "email", "metadata", "name", "phone"})
 """Parameters whose refused value Stripe quotes in its message, and which may be about a person."""
 
+# Codes and names of parameters are ours to say on; whoever answers in Stripe's place might put
+# anything there.
+_WORD = re.compile(r"[a-z0-9_]{1,64}(?:\[[a-z0-9_]{1,64}\]){0,4}", re.ASCII)
+CUSTOMERS_SENTENCE_CHARACTERS_MAX = 500
+
 HTTP_CONFLICT = 409
 HTTP_TOO_MANY_REQUESTS = 429
 HTTP_SERVER_ERROR = 500
@@ -72,7 +79,7 @@ def translate(error: StripeError) -> CreditPaymentsError:
     import stripe  # noqa: PLC0415 - it is loaded already, or there would be no error of it
 
     details = _details(error)
-    code = details.get("code") or error.code
+    code = word(details.get("code") or error.code)
     if code in BUSY_CODES:
         return StripeUnavailable("Stripe is busy with another request; try again.")
     if isinstance(error, stripe.IdempotencyError) or details.get("type") == "idempotency_error":
@@ -107,17 +114,45 @@ def least_wait_seconds(error: Exception) -> float | None:
 def withhold(error: StripeError) -> StripeError:
     """Take bodies and personal data out of an error that becomes the cause of ours.
 
-    A logged traceback prints causes too. Stripe's sentence stays where it only speaks of
-    identifiers and amounts; it goes where it quotes a whole body (an answer that is not JSON) or a
-    value that may be about a person.
+    A logged traceback prints causes too, and whoever collects errors looks into them. Stripe's
+    sentence stays where it says what is wrong with a request or a key; it goes where it may be
+    about a person, or quotes whatever was answered. The SDK's own causes go: those of a connection
+    carry the request with its key, those of a parser the whole answer.
     """
-    param = getattr(error, "param", None)
-    quotes_body = error.http_status is not None and not _details(error)
-    if quotes_body or (isinstance(param, str) and param.split("[")[0] in PERSONAL_PARAMS):
+    error.code = word(error.code)
+    if hasattr(error, "param"):
+        error.param = word(error.param)
+    if _keeps_its_sentence(error):
+        error._message = redact(error._message or "")  # noqa: SLF001 - the SDK has no other way
+    else:
         error._message = f"[withheld] (status {error.http_status}, code {error.code})"  # noqa: SLF001
     error.http_body = error.json_body = error.error = None
     error.args = (error.user_message,)
+    error.__cause__ = error.__context__ = None
     return error
+
+
+def word(given: object) -> str | None:
+    """A code, or the name of a parameter, as Stripe writes them; None for anything else."""
+    if not isinstance(given, str) or not _WORD.fullmatch(given):
+        return None
+    return given if redact(given) == given else None
+
+
+def _keeps_its_sentence(error: StripeError) -> bool:
+    import stripe  # noqa: PLC0415
+
+    if isinstance(error, stripe.APIConnectionError):
+        return True  # the SDK's own
+    param = getattr(error, "param", None)
+    is_personal = isinstance(param, str) and param.split("[")[0] in PERSONAL_PARAMS
+    kinds = (
+        stripe.AuthenticationError,
+        stripe.CardError,
+        stripe.InvalidRequestError,
+        stripe.PermissionError,
+    )
+    return isinstance(error, kinds) and bool(_details(error)) and not is_personal
 
 
 def _details(error: StripeError) -> Mapping[str, Any]:
@@ -171,17 +206,18 @@ def _card_declined(
     error: StripeError, details: Mapping[str, Any], code: str | None
 ) -> CardDeclined:
     intent = details.get("payment_intent")
+    said = details.get("message")
     return CardDeclined(
-        details.get("message"),
-        decline_code=details.get("decline_code"),
+        redact(said)[:CUSTOMERS_SENTENCE_CHARACTERS_MAX] if isinstance(said, str) else None,
+        decline_code=word(details.get("decline_code")),
         code=code,
-        param=details.get("param") or getattr(error, "param", None),
-        status=intent.get("status") if isinstance(intent, dict) else None,
+        param=word(details.get("param") or getattr(error, "param", None)),
+        status=word(intent.get("status")) if isinstance(intent, dict) else None,
     )
 
 
 def _invalid_request(error: StripeError, code: str | None) -> InvalidRequest:
-    param: str | None = getattr(error, "param", None)
+    param = word(getattr(error, "param", None))
     if code == "resource_missing" or error.http_status == NotFound.http_status:
         return NotFound(param=param)
     if code in STATE_CODES:

@@ -28,6 +28,7 @@ class FixedSecrets:
         self._signing = tuple(SigningSecret(secret) for secret in webhook_secrets if secret)
         self.livemode = livemode
         self.origins: Mapping[str, str] = {}
+        self.troubles: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return "<FixedSecrets>"

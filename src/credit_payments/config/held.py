@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import attrs
 
-from credit_payments.config.loading import Found
+from credit_payments.config.loading import NOT_PICKLED, Found
 from credit_payments.config.settings import Settings
 from credit_payments.domain.signature import SigningSecret
 from credit_payments.errors import ConfigurationError
@@ -29,6 +29,9 @@ class _Retired:
     secret: SigningSecret
     ends_at: datetime
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_PICKLED)
+
 
 @attrs.frozen(repr=False)
 class Held:
@@ -38,6 +41,9 @@ class Held:
     origins: Mapping[str, str]
     signing: tuple[SigningSecret, ...]
     retired: tuple[_Retired, ...] = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_PICKLED)
 
     @classmethod
     def of(cls, settings: Settings, origins: Mapping[str, str]) -> Self:

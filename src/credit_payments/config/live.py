@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NoReturn
 
+from credit_payments import logs
 from credit_payments.config.held import TOGETHER, WEBHOOK_SECRET, Held
 from credit_payments.config.loading import Found, load, look_up, refresh
 from credit_payments.domain.signature import SigningSecret
@@ -23,7 +24,7 @@ EARLY_LOOKS_SECONDS = 60.0
 WAIT_SECONDS = 10.0
 """How long somebody whose secret was refused waits for another thread's look."""
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 class LiveSecrets:
@@ -66,6 +67,8 @@ class LiveSecrets:
         self._clock = clock
         self._looked_at = self._seen_at = now
         self._early: deque[datetime] = deque(maxlen=EARLY_LOOKS_MAX)
+        self.troubles: Mapping[str, str] = loaded.troubles
+        """See the port."""
         self._told = _sentence(loaded.troubles)
         self._locks: dict[int, threading.Lock] = {}
 
@@ -158,6 +161,7 @@ class LiveSecrets:
         now = self._looked_at = self._clock.now()
         try:
             failed = {name: error.message for name, error in refresh(self._sources).items()}
+            self.troubles = failed
             names = [name for group in self._groups for name in group]
             found = look_up(names, self._sources)
         except Exception as error:  # noqa: BLE001 - whatever a source does, the last values hold

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import attrs
 
+from credit_payments import logs
 from credit_payments.config.settings import NAMES_IN_SOURCES, Settings
 from credit_payments.errors import ConfigurationError, CreditPaymentsError
 from credit_payments.ports.secrets import SecretSource
@@ -15,7 +15,9 @@ from credit_payments.ports.secrets import SecretSource
 GIVEN = "given by name"
 """The origin of what the application gave itself."""
 
-_log = logging.getLogger(__name__)
+NOT_PICKLED = "secrets are not pickled: load them where they are used"
+
+_log = logs.logger(__name__)
 
 
 class Found(NamedTuple):
@@ -31,6 +33,9 @@ class Found(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Found(origins={dict(self.origins)!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_PICKLED)
 
 
 class Loaded(NamedTuple):

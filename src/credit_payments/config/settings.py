@@ -231,7 +231,9 @@ class Settings:
         if found:
             lines = "".join(f"\n  - {name}: {what}" for name, what in found)
             raise ConfigurationError(
-                f"The settings cannot be used; to mend:{lines}", param=found[0][0]
+                f"The settings cannot be used; to mend:{lines}",
+                param=found[0][0],
+                problems=found,
             )
 
     def __reduce__(self) -> NoReturn:

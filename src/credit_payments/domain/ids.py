@@ -11,7 +11,10 @@ KEY_CHARACTERS_MAX = 200
 """Our own prefix is put in front of a key, and Stripe takes 255 characters in all
 (https://docs.stripe.com/api/idempotent_requests)."""
 
-_STRIPE_ID = re.compile(r"[a-z]{2,8}_[A-Za-z0-9_]{1,240}", re.ASCII)
+STRIPE_ID_AFTER_PREFIX = "[A-Za-z0-9_]{1,240}"
+"""What follows the prefix of an id, as a pattern."""
+
+_STRIPE_ID = re.compile(f"[a-z]{{2,8}}_{STRIPE_ID_AFTER_PREFIX}", re.ASCII)
 
 
 def check_user_id(value: object, *, param: str = "user_id") -> str:
@@ -21,6 +24,19 @@ def check_user_id(value: object, *, param: str = "user_id") -> str:
         InvalidRequest: another type, empty, too long, or with control characters.
     """
     return _check_text(value, param, USER_ID_CHARACTERS_MAX)
+
+
+def is_user_id(value: str) -> bool:
+    """Whether a user of the host's can have this id; see `check_user_id`.
+
+    >>> is_user_id("ada"), is_user_id("x" * 256)
+    (True, False)
+    """
+    try:
+        check_user_id(value)
+    except InvalidRequest:
+        return False
+    return True
 
 
 def check_key(value: object, *, param: str = "key") -> str:

@@ -224,9 +224,19 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 def received(payment: Payment, facts: PaymentIntentFacts, now: str) -> Payment:
-    """The payment with a report merged into it; the same object when nothing is new."""
+    """The payment with a report merged into it; the same object when nothing is new.
+
+    What was received is what a success says, which was held against the quote. No other report
+    adds to it, whatever it claims and whenever it comes: credits are taken back in proportion.
+    """
     status = merge_status(payment.status, facts.status)
-    received_minor = max(payment.received_minor, facts.amount_received)
+    received_minor = facts.amount_received
+    if facts.status != SUCCEEDED:
+        received_minor = (
+            payment.received_minor
+            if payment.status == SUCCEEDED
+            else max(payment.received_minor, facts.amount_received)
+        )
     if status == payment.status and received_minor == payment.received_minor:
         return payment
     return msgspec.structs.replace(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Protocol
 
+from credit_payments import logs
 from credit_payments.domain import vitals
 
 BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600)
 """For histograms: from one durable write alone to an event that waited for a worker."""
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 class Telemetry(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from credit_payments.domain import clawback, instants, ledger, lots, payment, reversal
+from credit_payments.domain import clawback, ids, instants, ledger, lots, payment, reversal
 from credit_payments.domain.book import Book
 from credit_payments.domain.clawback import Policies
 from credit_payments.domain.decision import Ask, Decision, View
@@ -163,8 +163,9 @@ class ReportPayment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """An intent that none of our quotes asked for: of interest once money has arrived."""
         if self.facts.status == payment.SUCCEEDED:
             return self._quarantine(view, None, "no quote is known for this payment", now)
-        user_id = self.facts.metadata.get("user_id")
-        changes = self._new_failure(view, user_id, now) if user_id else []
+        user_id = self.facts.metadata.get("user_id", "")
+        # What nobody here can be called is another's metadata; no index takes it if it is long.
+        changes = self._new_failure(view, user_id, now) if ids.is_user_id(user_id) else []
         outcome: Outcome = "applied" if changes else "ignored"
         if changes:
             changes += handled(view, self.messenger, self.facts.id, outcome, now)
