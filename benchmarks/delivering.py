@@ -16,7 +16,8 @@ from benchmarks.consumers import SECONDS_MAX, Drained, Order, Work, now, ready
 from benchmarks.measure import WrongResult, prepared
 from benchmarks.writing import CALLERS, Command, Webhooks, open_system, run_all
 from credit_payments.adapters.databases import Opening, open_storage
-from credit_payments.bootstrap import System, connect
+from credit_payments.bootstrap import connect
+from credit_payments.system import System
 from credit_payments.worker import Worker
 
 _LOOK_SECONDS = 0.05

@@ -14,13 +14,14 @@ from pathlib import Path
 from benchmarks.copies import remove_database
 from benchmarks.measure import Plan, Row, WrongResult, prepared, ratio_row, take_turns
 from credit_payments.adapters.databases import Opening, open_storage
-from credit_payments.bootstrap import System, connect
+from credit_payments.bootstrap import connect
 from credit_payments.domain import instants
 from credit_payments.domain.decision import Command, View
 from credit_payments.domain.lots import first_to_spend
 from credit_payments.domain.records import Entry, Lot, Record, Wallet
 from credit_payments.domain.spending import Grant, Spend
 from credit_payments.ports.storage import Storage
+from credit_payments.system import System
 
 FRESH, LONG, WIDE = "fresh", "long history", "many lots"
 _CALLS = 200

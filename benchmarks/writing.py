@@ -17,13 +17,13 @@ from benchmarks import raw, stripe_events
 from benchmarks.copies import fresh_copy
 from benchmarks.measure import Plan, Row, WrongResult, prepared, ratio_row, take_turns
 from credit_payments.adapters.sqlite import SqliteStorage
-from credit_payments.adapters.system_clock import SystemClock
-from credit_payments.bootstrap import System
+from credit_payments.bootstrap import over
 from credit_payments.config import load_settings
 from credit_payments.domain import instants, payment
 from credit_payments.domain.records import Payment, Quote
 from credit_payments.domain.stripe_facts import PaymentIntentFacts
 from credit_payments.ports.storage import Storage
+from credit_payments.system import System
 
 CALLERS = 64
 USERS = 200
@@ -180,7 +180,7 @@ def open_system(storage: Storage, webhook_mode: str = "inline") -> System:
         "stripe_webhook_secret": stripe_events.WEBHOOK_SECRET,
         "webhook_mode": webhook_mode,
     }
-    return System(load_settings(given, []), storage=storage, clock=SystemClock())
+    return over(storage, load_settings(given, []))
 
 
 def run_all(commands: Sequence[Command], callers: int) -> float:

@@ -25,7 +25,8 @@ from benchmarks.writing import (
 )
 from credit_payments.adapters.fastapi import create_router
 from credit_payments.adapters.sqlite import SqliteStorage
-from credit_payments.bootstrap import System, connect
+from credit_payments.bootstrap import connect
+from credit_payments.system import System
 
 _PAGE = 100
 

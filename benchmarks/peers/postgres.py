@@ -29,7 +29,8 @@ from benchmarks.peers.ours import Ours
 from benchmarks.peers.turn import WALLET
 from benchmarks.raw_postgres import fresh_database
 from benchmarks.writing import CALLERS, CREDITS_AT_FIRST
-from credit_payments.bootstrap import System, connect
+from credit_payments.bootstrap import connect
+from credit_payments.system import System
 
 _TARGET = 8
 _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")

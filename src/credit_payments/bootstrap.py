@@ -2,341 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from types import TracebackType
-from typing import IO, Self
+from contextlib import closing
 
-import attrs
-
-from credit_payments import moving, personal_data
 from credit_payments.adapters.ciphers import open_cipher
 from credit_payments.adapters.databases import Opening, open_storage, schema_version
 from credit_payments.adapters.retries import RetryPolicy
 from credit_payments.adapters.secret_chain import open_chain
 from credit_payments.adapters.stripe_gateway import StripeGateway
 from credit_payments.adapters.system_clock import SystemClock
-from credit_payments.auditing import Auditor
-from credit_payments.client import PaymentsClient
 from credit_payments.config import LiveSecrets, Settings
-from credit_payments.domain import notices, vitals
-from credit_payments.domain.credits import CreditCalculator
-from credit_payments.domain.differences import Progress, ReconciliationReport
-from credit_payments.domain.records import Notification
-from credit_payments.health import HealthCheck
-from credit_payments.inbox import Inbox
-from credit_payments.intake import Handlers
-from credit_payments.notifications import H, Notifications, Telling
+from credit_payments.doctor import Doctor
+from credit_payments.domain.diagnosis import Diagnosis
+from credit_payments.domain.findings import configuration
+from credit_payments.errors import CreditPaymentsError
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.encryption import FieldCipher
 from credit_payments.ports.jobs import Jobs
 from credit_payments.ports.notifications import Notifier
 from credit_payments.ports.secrets import CurrentSecrets
 from credit_payments.ports.storage import Storage
-from credit_payments.ports.telemetry import Guarded, Silent, Telemetry
+from credit_payments.ports.telemetry import Telemetry
 from credit_payments.ports.users import Users
-from credit_payments.posting import PostingQueue
-from credit_payments.reconcile import Reconciler
-from credit_payments.wallets import Wallets
-from credit_payments.webhooks import WebhookProcessor
-from credit_payments.worker import Worker
-
-_DEFAULT_RATES = {"usd": 10}
-
-
-class System(Auditor):
-    """Everything that `connect` joined; also a context manager that closes it.
-
-    Attributes:
-        payments: selling credits.
-        webhooks: what Stripe reports.
-        wallets: what users hold.
-        events: dead letters and the quarantine, for people to decide.
-        calculator: what an amount buys.
-        notifications: what the host is told.
-        queue: the database queue that all of them write through.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        storage: Storage,
-        clock: Clock,
-        users: Users | None = None,
-        notifier: Notifier | None = None,
-        cipher: FieldCipher | None = None,
-        jobs: Jobs | None = None,
-        telemetry: Telemetry | None = None,
-        secrets: CurrentSecrets | None = None,
-    ) -> None:
-        super().__init__(storage, clock)
-        self._settings = settings
-        self._secrets = secrets or settings.fixed_secrets()
-        self._cipher = cipher
-        self._telemetry = Silent() if telemetry is None else Guarded(telemetry)
-        self._handlers = Handlers()
-        self.calculator = CreditCalculator(
-            rates=settings.rates if settings.rates is not None else _DEFAULT_RATES,
-            tiers=settings.tiers,
-            packages=settings.packages,
-            bonuses=settings.bonuses,
-        )
-        telling = Telling(_wanted(settings, notifier), low_credits=settings.low_credits)
-        self.queue = PostingQueue(
-            storage,
-            clock,
-            observer=telling,
-            commands_max=settings.queue_commands_max,
-            batch_max=settings.batch_commands_max,
-            telemetry=None if telemetry is None else self._telemetry,
-        )
-        self._gateway = StripeGateway(
-            self._secrets,
-            api_version=settings.stripe_api_version,
-            api_base=settings.stripe_api_base,
-            timeout_seconds=settings.stripe_timeout_seconds,
-            retry=RetryPolicy(
-                attempts=settings.stripe_attempts_max,
-                wait_seconds_max=settings.stripe_wait_seconds_max,
-            ),
-        )
-        self.payments = PaymentsClient(
-            self._gateway,
-            storage,
-            self.queue,
-            self.calculator,
-            new_id=lambda: os.urandom(16).hex(),
-            policies=settings.policies,
-            users=users,
-            cipher=cipher,
-            expires_seconds=settings.purchase_expires_seconds,
-        )
-        self.webhooks = WebhookProcessor(
-            self.queue,
-            clock,
-            secrets=self._secrets,
-            tolerance_seconds=settings.webhook_tolerance_seconds,
-            body_bytes_max=settings.webhook_body_bytes_max,
-            policies=settings.policies,
-            mode=settings.webhook_mode,
-            connect_accounts=settings.connect_accounts,
-            cipher=cipher,
-            handlers=self._handlers,
-            jobs=jobs,
-            telemetry=self._telemetry,
-        )
-        self.wallets = Wallets(storage, self.queue, clock, users=users)
-        self.events = Inbox(
-            storage,
-            self.queue,
-            clock,
-            self.calculator,
-            users=users,
-            policies=settings.policies,
-            expires_seconds=settings.purchase_expires_seconds,
-            jobs=jobs,
-        )
-        self.notifications = Notifications(
-            self.queue,
-            telling,
-            notifier=notifier,
-            in_background=settings.deliver_notifications,
-            watch=lambda wake: storage.watch(Notification, wake),
-        )
-        self._health = HealthCheck(
-            storage,
-            self.queue,
-            clock,
-            stripe=_setup(settings, self._secrets),
-            commands_max=settings.queue_commands_max,
-            database=settings.database.partition("://")[0],
-            schema_version=schema_version(settings.database),
-        )
-
-    def on(self, kind: str) -> Callable[[H], H]:
-        """Have a function called with each notification of a type, at least once.
-
-        It is called by a thread of this process, unless `deliver_notifications` is off, soon after
-        what it tells of was committed. If it raises, it is called again later.
-
-        Raises:
-            InvalidRequest: there is no such type.
-
-        Example:
-            >>> import threading
-            >>> told = threading.Event()
-            >>> with connect(database="memory://") as system:
-            ...     @system.on("credits.granted")
-            ...     def greet(notification):
-            ...         told.set()
-            ...     _ = system.wallets.grant("ada", 5, key="welcome", reason="welcome")
-            ...     told.wait(10)
-            True
-        """
-        return self.notifications.on(kind)
-
-    @property
-    def origins(self) -> Mapping[str, str]:
-        """Which source gave each setting that was not left at its default; never a value."""
-        return self._secrets.origins
-
-    def worker(self) -> Worker:
-        """Somebody who applies stored events, delivers notifications, and posts what is due.
-
-        Start as many as you like, in any process and on any machine: `run()` works until `stop()`
-        is called, `drain()` does what is due now. Close the system only when they have ended.
-
-        Example:
-            >>> with connect(database="memory://") as system:
-            ...     system.worker().drain()
-            Work(events=0, notifications=0, postings=0)
-        """
-        return Worker(
-            self._storage,
-            self.queue,
-            self._clock,
-            gateway=self._gateway,
-            handlers=self._handlers,
-            policies=self._settings.policies,
-            notifications=self.notifications,
-            lease_seconds=self._settings.worker_lease_seconds,
-            telemetry=self._telemetry,
-        )
-
-    def health(self) -> vitals.Health:
-        """How the system is now: what waits, what a person should look at, how late events come.
-
-        A few bounded reads. It raises nothing where the database does not answer: the health says
-        so, once the driver has given up.
-
-        Example:
-            >>> with connect(database="memory://") as system:
-            ...     system.health().status
-            'ok'
-        """
-        # A key may have come since the system was built.
-        setup = _setup(self._settings, self._secrets)
-        return attrs.evolve(self._health.run(), stripe=setup)
-
-    def reconcile(
-        self,
-        *,
-        since: datetime,
-        until: datetime | None = None,
-        repair: bool = False,
-        restart: bool = False,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> ReconciliationReport:
-        """Hold what Stripe has against the ledger, and post what is missing where that is wanted.
-
-        Walks the payment intents, refunds and disputes that Stripe created in that time, its events
-        (of 30 days at most: https://docs.stripe.com/api/events), and our own payments. What is here
-        and not at Stripe is reported, and never taken back. Others may write meanwhile, and any
-        number of runs may be under way. A run that broke off goes on with the next call for the
-        same `since` and `repair` within a day.
-
-        Args:
-            since: the first instant.
-            until: the instant after the last; ten minutes ago when left out, because younger
-                events may be on their way.
-            repair: post what is missing, by the same commands that a webhook runs.
-            restart: begin anew, also where a run broke off.
-            progress: called after each page.
-
-        Raises:
-            InvalidRequest: no datetimes with a time zone, or none in that order.
-            NotConfigured: there is no Stripe key.
-            TryAgain: Stripe or the database did not answer; the same call goes on.
-        """
-        reconciler = Reconciler(
-            self._storage,
-            self.queue,
-            self._clock,
-            self._gateway,
-            policies=self._settings.policies,
-            cipher=self._cipher,
-        )
-        return reconciler.run(
-            since=since, until=until, repair=repair, restart=restart, progress=progress
-        )
-
-    def rotate_encryption(self, *, dry_run: bool = False) -> personal_data.RotationReport:
-        """Encrypt personal data anew that is not under the primary key, or not found by its index.
-
-        Reads every customer, and writes a hundred in one transaction. May be interrupted and run
-        again, also while others write; of a customer that somebody changed at that moment the
-        change stays, and the report counts it.
-
-        Args:
-            dry_run: only say what would be done.
-
-        Raises:
-            NotConfigured: there are no encryption keys.
-            TryAgain: the database failed.
-        """
-        cipher = personal_data.needed(self._cipher)
-        return personal_data.rotate(self._storage, self.queue, cipher, dry_run=dry_run)
-
-    def export(self, file: IO[bytes]) -> moving.Moved:
-        """Write everything, as of one instant, to a file of JSON lines, and verify the ledger.
-
-        For another database (see `import_dump`), or as a copy that can be read without one.
-        Personal fields stay encrypted.
-
-        Raises:
-            Conflict: the ledger is broken, and nothing was written; `verify` tells where.
-            StorageUnavailable: the database failed.
-
-        Example:
-            >>> import io
-            >>> file = io.BytesIO()
-            >>> with connect(database="memory://") as system:
-            ...     _ = system.wallets.grant("ada", 5, key="welcome", reason="welcome")
-            ...     _ = system.export(file)
-            >>> _ = file.seek(0)
-            >>> with connect(database="memory://") as other:
-            ...     _ = other.import_dump(file)
-            ...     other.wallets.balance("ada").available
-            5
-        """
-        return moving.export(self._storage, self._clock, file)
-
-    def import_dump(self, file: IO[bytes], *, resume: bool = False) -> moving.Moved:
-        """Write everything that a file of `export` holds to this blank database, and verify it.
-
-        The file is checked to its end before the first row is written. Nobody else may write to
-        the database meanwhile.
-
-        Args:
-            file: one that can be sought.
-            resume: go on where an import of the same file was interrupted.
-
-        Raises:
-            InvalidRequest: no such file, or not as it was written; nothing was imported.
-            Conflict: the database has other rows; or the ledger in it does not fit.
-            StorageUnavailable: the database failed; import again with `resume`.
-        """
-        return moving.import_dump(self._storage, file, resume=resume)
-
-    def close(self) -> None:
-        """Finish what waits, then release connections and database; safe to call twice."""
-        self.notifications.close()
-        self.queue.close()
-        self._gateway.close()
-        self._storage.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+from credit_payments.system import System
 
 
 def connect(
@@ -374,16 +61,60 @@ def connect(
         5
     """
     clock = clock or SystemClock()
-    secrets = LiveSecrets(settings, open_chain(settings), clock)
+    return _joined(
+        LiveSecrets(settings, open_chain(settings), clock),
+        clock=clock,
+        users=users,
+        notifier=notifier,
+        jobs=jobs,
+        telemetry=telemetry,
+    )
+
+
+def diagnose(*, webhook_url: str | None = None, **settings: object) -> Diagnosis:
+    """What `System.diagnose` finds, also where no system can be built: it then says why.
+
+    Nothing is created, unless `create_database` says so.
+
+    Args:
+        webhook_url: see there.
+        settings: any field of `Settings` by name, as in `connect`.
+    """
+    clock = SystemClock()
+    settings = {"create_database": False, "deliver_notifications": False, **settings}
+    try:
+        secrets = LiveSecrets(settings, open_chain(settings), clock)
+    except CreditPaymentsError as error:
+        return Diagnosis(tuple(configuration.of_error(error)))
+    try:
+        system = _joined(secrets, clock=clock)
+    except (CreditPaymentsError, OSError) as error:
+        with closing(_gateway(secrets.settings, secrets)) as gateway:
+            doctor = Doctor(secrets.settings, secrets, gateway, clock)
+            return doctor.examine_without(error, webhook_url=webhook_url)
+    with system:
+        return system.diagnose(webhook_url=webhook_url)
+
+
+def _joined(
+    secrets: LiveSecrets,
+    *,
+    clock: Clock,
+    users: Users | None = None,
+    notifier: Notifier | None = None,
+    jobs: Jobs | None = None,
+    telemetry: Telemetry | None = None,
+) -> System:
+    """The system of settings that were loaded."""
     loaded = secrets.settings
     cipher = open_cipher(loaded)
     storage = open_storage(
         loaded.database, Opening(create=loaded.create_database, livemode=bool(loaded.livemode))
     )
     try:
-        return System(
+        return over(
+            storage,
             loaded,
-            storage=storage,
             clock=clock,
             users=users,
             notifier=notifier,
@@ -397,17 +128,46 @@ def connect(
         raise
 
 
-def _setup(settings: Settings, secrets: CurrentSecrets) -> vitals.StripeSetup:
-    return vitals.StripeSetup(
-        configured=secrets.secret_key() is not None,
-        livemode=secrets.livemode,
-        webhooks_configured=bool(secrets.signing_secrets()),
-        webhook_mode=settings.webhook_mode,
+def over(
+    storage: Storage,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    users: Users | None = None,
+    notifier: Notifier | None = None,
+    cipher: FieldCipher | None = None,
+    jobs: Jobs | None = None,
+    telemetry: Telemetry | None = None,
+    secrets: CurrentSecrets | None = None,
+) -> System:
+    """A system over a storage that is open, a third party's for example; it closes it.
+
+    The settings' `database` is not opened. What else there is to give, `System` says.
+    """
+    secrets = secrets or settings.fixed_secrets()
+    return System(
+        settings,
+        storage=storage,
+        gateway=_gateway(settings, secrets),
+        clock=clock or SystemClock(),
+        schema_version=schema_version(settings.database),
+        users=users,
+        notifier=notifier,
+        cipher=cipher,
+        jobs=jobs,
+        telemetry=telemetry,
+        secrets=secrets,
     )
 
 
-def _wanted(settings: Settings, notifier: Notifier | None) -> Sequence[str]:
-    """The types that are recorded whether or not this process has a handler for them."""
-    if settings.notifications is not None:
-        return settings.notifications
-    return () if notifier is None else notices.TYPES
+def _gateway(settings: Settings, secrets: CurrentSecrets) -> StripeGateway:
+    return StripeGateway(
+        secrets,
+        api_version=settings.stripe_api_version,
+        api_base=settings.stripe_api_base,
+        timeout_seconds=settings.stripe_timeout_seconds,
+        retry=RetryPolicy(
+            attempts=settings.stripe_attempts_max,
+            wait_seconds_max=settings.stripe_wait_seconds_max,
+        ),
+    )

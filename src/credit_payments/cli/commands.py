@@ -21,6 +21,11 @@ _DATABASE = click.option(
     metavar="URL",
     help="Such as sqlite:///credits.db; by default that of the settings.",
 )
+_APP = click.option(
+    "--app",
+    metavar="MODULE:ATTRIBUTE",
+    help="Your system, or a function that returns one; with it come your handlers.",
+)
 
 
 @commands.group()
@@ -161,11 +166,7 @@ def report(
 
 @commands.command()
 @_DATABASE
-@click.option(
-    "--app",
-    metavar="MODULE:ATTRIBUTE",
-    help="Your system, or a function that returns one; with it come your handlers.",
-)
+@_APP
 @click.option("--drain", is_flag=True, help="Only do what is due, and say how much that was.")
 def worker(*, database: str | None, app: str | None, drain: bool) -> None:
     """Apply stored webhooks, deliver notifications, and post what expires and lapses.
@@ -193,6 +194,37 @@ def health(context: click.Context, *, database: str | None, as_json: bool) -> No
     from credit_payments.cli import health as vitals  # noqa: PLC0415 - other commands are spared it
 
     context.exit(vitals.health(database, as_json=as_json))
+
+
+@commands.command()
+@_DATABASE
+@_APP
+@click.option(
+    "--webhook-url",
+    metavar="URL",
+    help="Your endpoint's, which has to be registered with Stripe exactly like this.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.pass_context
+def doctor(
+    context: click.Context,
+    *,
+    database: str | None,
+    app: str | None,
+    webhook_url: str | None,
+    as_json: bool,
+) -> None:
+    """Look at all that the shop rests on, and say what to do.
+
+    At settings and where they came from, the database, Stripe, the clock, webhooks, and what waits.
+    Changes nothing, and prints no secret. Exits with 0 if all is well, with 1 if there is something
+    to know, and with 2 if there is something to mend.
+    """
+    from credit_payments.cli import doctor as doctors  # noqa: PLC0415 - others are spared it
+
+    if database is not None and app is not None:
+        raise click.UsageError("--app has a database of its own: give one of the two")
+    context.exit(doctors.doctor(database, app, webhook_url=webhook_url, as_json=as_json))
 
 
 @commands.group()
@@ -341,6 +373,31 @@ def reconcile(
             database, since, until, repair=repair, restart=restart, as_json=as_json
         )
     )
+
+
+@commands.command()
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True),
+    default="-",
+    help="By default standard output.",
+)
+@click.option(
+    "--prefix", metavar="PATH", default="/stripe", show_default=True, help="Where they are mounted."
+)
+@click.option(
+    "--health-prefix",
+    metavar="PATH",
+    default="/modules",
+    show_default=True,
+    help="Where the health endpoints are mounted; empty leaves them out.",
+)
+def openapi(*, output: str, prefix: str, health_prefix: str) -> None:
+    """Print the description of the HTTP endpoints as OpenAPI 3.1 in JSON."""
+    from credit_payments.cli import openapi as described  # noqa: PLC0415 - others are spared it
+
+    described.write(output, prefix=prefix, health_prefix=health_prefix)
 
 
 @commands.command()

@@ -10,12 +10,12 @@ import attrs
 import click
 import msgspec
 
-from credit_payments.bootstrap import System
 from credit_payments.cli.systems import opened
 from credit_payments.domain import payment
 from credit_payments.domain.values import KeptEvent, Page, Quarantined
 from credit_payments.errors import CreditPaymentsError, NotFound
 from credit_payments.inbox import Inbox
+from credit_payments.system import System
 
 QUARANTINED = "quarantined"
 _CELL_CHARACTERS_MAX = 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,9 @@ from typing import Any
 
 import click
 
-from credit_payments.bootstrap import System, connect
+from credit_payments.bootstrap import connect
 from credit_payments.errors import CreditPaymentsError
+from credit_payments.system import System
 
 
 @contextmanager
@@ -33,3 +35,43 @@ def opened(database: str | None, *, create: bool = False) -> Iterator[System]:
     given: dict[str, Any] = {} if database is None else {"database": database}
     with told(), connect(deliver_notifications=False, create_database=create, **given) as system:
         yield system
+
+
+@contextmanager
+def hosts(app: str) -> Iterator[System]:
+    """The host's own system, named as `module:attribute`: it, or a function that returns it.
+
+    Raises:
+        BadParameter: there is no such system.
+        CreditPaymentsError: what the host's own `connect` raises.
+    """
+    found = _find(app)
+    system = found() if callable(found) else found
+    if not isinstance(system, System):
+        raise click.BadParameter(
+            f"{app} is neither a credit_payments System nor a function that returns one",
+            param_hint="--app",
+        )
+    with system:
+        yield system
+
+
+def _find(app: str) -> object:
+    """What `module:attribute` names; modules are looked for in the working directory, too."""
+    module, _, path = app.partition(":")
+    if not module or not path:
+        raise click.BadParameter("give it as module:attribute", param_hint="--app")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: object = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that the host's own code wants
+        raise click.BadParameter(f"there is no module {module}", param_hint="--app") from error
+    for name in path.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise click.BadParameter(f"{module} has no {path}", param_hint="--app") from error
+    return found

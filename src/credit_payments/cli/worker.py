@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import signal
 import sys
@@ -13,16 +12,16 @@ from typing import Any
 
 import click
 
-from credit_payments.bootstrap import System
-from credit_payments.cli.systems import opened, told
+from credit_payments import logs
+from credit_payments.cli.systems import hosts, opened, told
 from credit_payments.worker import Worker
 
-_log = logging.getLogger("credit_payments.cli.worker")
+_log = logs.logger("credit_payments.cli.worker")
 
 
 def run(database: str | None, app: str | None, *, drain: bool) -> None:
     """Work until a signal ends it, or only do what is due; exits with 2 where that fails."""
-    with opened(database) if app is None else _hosts(app) as system:
+    with told(), hosts(app) if app is not None else opened(database) as system:
         _log_to_stderr()  # unless the host has its own way, which it set up by now
         worker = system.worker()
         with _stopping_at_signals(worker):
@@ -39,44 +38,6 @@ def _drain(worker: Worker) -> None:
     click.echo(
         f"{work.events} events, {work.notifications} notifications, {work.postings} due postings"
     )
-
-
-# -- the host's system ------------------------------------------------------------------------
-
-
-@contextmanager
-def _hosts(app: str) -> Iterator[System]:
-    with told():
-        found = _find(app)
-        system = found() if callable(found) else found
-        if not isinstance(system, System):
-            raise click.BadParameter(
-                f"{app} is neither a credit_payments System nor a function that returns one",
-                param_hint="--app",
-            )
-        with system:
-            yield system
-
-
-def _find(app: str) -> object:
-    """What `module:attribute` names; modules are looked for in the working directory, too."""
-    module, _, path = app.partition(":")
-    if not module or not path:
-        raise click.BadParameter("give it as module:attribute", param_hint="--app")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found: object = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # something that the host's own code wants
-        raise click.BadParameter(f"there is no module {module}", param_hint="--app") from error
-    for name in path.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError as error:
-            raise click.BadParameter(f"{module} has no {path}", param_hint="--app") from error
-    return found
 
 
 # -- signals and logs -------------------------------------------------------------------------

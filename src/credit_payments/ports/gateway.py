@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
@@ -15,6 +16,7 @@ from credit_payments.domain.stripe_facts import (
     PaymentMethodFacts,
     RefundFacts,
 )
+from credit_payments.domain.traits import StripeTraits
 
 T = TypeVar("T")
 
@@ -155,4 +157,19 @@ class PaymentGateway(Protocol):
 
     def retrieve_event(self, event_id: str, *, account: str | None = None) -> Mapping[str, Any]:
         """A whole event as plain JSON data; `NotFound` where the provider has it no more."""
+        ...
+
+    def inspect(self, now: Callable[[], datetime]) -> StripeTraits:
+        """What the key may do, the provider's clock, and the webhook endpoints registered with it.
+
+        A few reads. How the provider answers them is what is told: of the errors above it raises
+        `NotConfigured` only.
+
+        Args:
+            now: our clock, read just before and after a request.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the connections; safe to call twice."""
         ...

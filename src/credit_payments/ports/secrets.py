@@ -52,6 +52,11 @@ class CurrentSecrets(Protocol):
         """Which source gave each setting that was not left at its default; no value."""
         ...
 
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """What went wrong at the last look with sources that were passed over, by their names."""
+        ...
+
     def secret_key(self) -> str | None:
         """Stripe's secret key, or None where there is none."""
         ...

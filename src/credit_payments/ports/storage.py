@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import Key, Record
+from credit_payments.domain.traits import DatabaseTraits
 
 R = TypeVar("R", bound=Record)
 
@@ -187,6 +188,15 @@ class Storage(Reader, Protocol):
 
         A hint and no more: a call may be lost with the connection, so whoever waits also looks
         from time to time. None where the database cannot tell, and looking is all there is.
+        """
+        ...
+
+    def inspect(self) -> DatabaseTraits:
+        """What of the database the promises rest on, as it is now, by a few reads.
+
+        What it is and whether it takes writes; the settings that durability rests on, as they are
+        in force where this storage writes; what the records need and is not there. Raises
+        `StorageUnavailable`, and `ConfigurationError` where the user may not even look.
         """
         ...
 

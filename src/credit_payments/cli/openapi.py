@@ -1,0 +1,18 @@
+"""`credit-payments openapi`: the endpoints' description, without a system behind them."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from credit_payments.http import document
+
+
+def write(output: str, *, prefix: str, health_prefix: str | None) -> None:
+    """Write the description as JSON; `-` is standard output."""
+    for mount in filter(None, (prefix, health_prefix)):
+        if not mount.startswith("/") or mount.endswith("/"):
+            raise click.UsageError(f"a mount begins with a slash and ends with none: {mount}")
+    described = msgspec.json.encode(document(prefix=prefix, health_prefix=health_prefix or None))
+    with click.open_file(output, "wb") as file:
+        file.write(msgspec.json.format(described, indent=2) + b"\n")
