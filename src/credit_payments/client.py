@@ -203,6 +203,19 @@ class PaymentsClient(CustomersClient):
             created=facts.created,
         )
 
+    def client_secret(self, payment_intent_id: str, *, owner: str | None = None) -> str:
+        """What the customer's browser needs to pay an intent, once more: it is kept at Stripe only.
+
+        Raises:
+            InvalidRequest: the id is not a string.
+            NotFound: no such intent.
+            NotConfigured: there is no Stripe key.
+            TryAgain: Stripe or the database did not answer.
+        """
+        ids.check_stripe_id(payment_intent_id, "pi_", param="payment_intent_id")
+        self._owned_payment(payment_intent_id, owner)
+        return self._intent(payment_intent_id).client_secret or ""
+
     def purchases(
         self, user_id: str, *, limit: int = 50, cursor: str | None = None
     ) -> values.Page[values.Purchase]:

@@ -8,7 +8,7 @@ from credit_payments import personal_data
 from credit_payments.domain import answers, cursors, ids, ledger, values
 from credit_payments.domain.customers import NOTHING, KeepCustomer, Reseal, Sealed
 from credit_payments.domain.records import StripeCustomer
-from credit_payments.domain.stripe_facts import CustomerFacts, ref_id
+from credit_payments.domain.stripe_facts import CustomerFacts, PaymentMethodFacts, ref_id
 from credit_payments.errors import InvalidRequest, NotFound
 from credit_payments.ports.encryption import FieldCipher
 from credit_payments.ports.gateway import PaymentGateway
@@ -18,8 +18,11 @@ from credit_payments.posting import PostingQueue
 
 _ORDER = ("created_at", "stripe_customer_id")
 _EMAIL = re.compile(r"[^@\s]{1,256}@[^@\s]{1,255}")
-_PHONE_CHARACTERS_MAX = 20
-_NAME_CHARACTERS_MAX = 256
+EMAIL_CHARACTERS_MAX = 512
+PHONE_CHARACTERS_MAX = 20
+NAME_CHARACTERS_MAX = 256
+_NOBODYS = "cus_"
+"""No customer's id (`ids.check_stripe_id`)."""
 
 
 class CustomersClient:
@@ -66,8 +69,8 @@ class CustomersClient:
         """
         ids.check_user_id(user_id)
         _check_email(email)
-        ids.check_text(name, param="name", characters_max=_NAME_CHARACTERS_MAX)
-        ids.check_text(phone, param="phone", characters_max=_PHONE_CHARACTERS_MAX)
+        ids.check_text(name, param="name", characters_max=NAME_CHARACTERS_MAX)
+        ids.check_text(phone, param="phone", characters_max=PHONE_CHARACTERS_MAX)
         self._check_user(user_id)
         facts = self._gateway.create_customer(
             email=email,
@@ -182,14 +185,17 @@ class CustomersClient:
             TryAgain: Stripe or the database did not answer.
         """
         ids.check_stripe_id(payment_method_id, "pm_", param="payment_method_id")
+        facts: PaymentMethodFacts | None
         try:
             facts = self._gateway.retrieve_payment_method(payment_method_id)
-        except NotFound as error:
-            raise no_such("payment_method_id") from error
-        if owner is not None:
-            customer = ref_id(facts.customer)
-            if customer is None or not self._owns_customer(customer, owner):
-                raise no_such("payment_method_id")
+        except NotFound:
+            facts = None
+        customer = facts and ref_id(facts.customer)
+        # Looked up also where there is nothing to look up: a database that does not answer must
+        # not tell what is another user's from what does not exist.
+        is_owners = owner is None or self._owns_customer(customer or _NOBODYS, owner)
+        if facts is None or not is_owners:
+            raise no_such("payment_method_id")
         return answers.payment_method(facts)
 
     def _customer(self, customer_id: str, owner: str | None) -> CustomerFacts:
@@ -231,6 +237,6 @@ def _seal(cipher: FieldCipher, facts: CustomerFacts) -> Sealed:
 
 
 def _check_email(email: object) -> None:
-    text = ids.check_text(email, param="email", characters_max=512)
+    text = ids.check_text(email, param="email", characters_max=EMAIL_CHARACTERS_MAX)
     if text is None or not _EMAIL.fullmatch(text):
         raise InvalidRequest("email must be an e-mail address", param="email")

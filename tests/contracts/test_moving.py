@@ -152,6 +152,7 @@ def test_a_dump_of_a_release_with_other_tables_is_read(dump: io.BytesIO) -> None
         b'{"table":"wallets","row":{"user_id":"ada","available":1.0}}',
         b'{"table":"wallets","row":{"user_id":null}}',
         b'{"table":"wallets","row":{"user_id":"ada","colour":"red"}}',
+        b'{"table":"wallets","row":{"user_id":"ada\\u0000"}}',
         b'{"table":"wallets","row":{}}',
         b'{"table":"secrets","row":{}}',
         b"[]",

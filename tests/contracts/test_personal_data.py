@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.dumped import dump_of
 
 import credit_payments as cp
 from credit_payments.domain.key_ring import encode
@@ -38,35 +36,6 @@ def _connect(database: str, stripe: StripeSimulator, keys: str | None) -> cp.Sys
     )
 
 
-def _dump(database: str) -> str:
-    """Everything in a database, as text; not by the library's own reading."""
-    if database.startswith("sqlite"):
-        path = Path(database.removeprefix("sqlite:///"))
-        with closing(sqlite3.connect(path)) as connection:
-            text = "\n".join(connection.iterdump())
-        files = b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
-        return text + files.decode("latin-1")
-    if database.startswith("postgres"):
-        import psycopg  # noqa: PLC0415
-
-        with psycopg.connect(database) as connection:
-            tables = connection.execute(
-                "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
-            ).fetchall()
-            return "\n".join(
-                str(row)
-                for (table,) in tables
-                for row in connection.execute(f"SELECT t::text FROM {table} AS t")
-            )
-    import pymongo  # noqa: PLC0415
-
-    with pymongo.MongoClient[dict[str, Any]](database) as client:
-        rows = client.get_default_database()
-        return "\n".join(
-            str(document) for name in rows.list_collection_names() for document in rows[name].find()
-        )
-
-
 def test_a_dump_shows_nothing_personal_and_keys_can_be_rotated(
     database: str, stripe: StripeSimulator
 ) -> None:
@@ -77,7 +46,7 @@ def test_a_dump_shows_nothing_personal_and_keys_can_be_rotated(
         system.payments.confirm_payment(intent.payment_intent_id)
         (kept,) = system.payments.customers_by_email(EMAIL.upper()).items
         assert (kept.email, kept.name, kept.phone, kept.user_id) == (EMAIL, NAME, PHONE, "ada")
-    before = _dump(database)
+    before = dump_of(database)
     with _connect(database, stripe, f"{NEW},{OLD}") as system:
         report = system.rotate_encryption()
         assert (report.renewed, report.complete) == (1, True)
@@ -87,7 +56,7 @@ def test_a_dump_shows_nothing_personal_and_keys_can_be_rotated(
         assert (kept.email, kept.name, kept.phone) == (EMAIL, NAME, PHONE)
         system.payments.forget_customer(made.id)
         assert system.payments.customers_by_email(EMAIL).items == ()
-    after = _dump(database)
+    after = dump_of(database)
     assert "v1.old." in before
     for dump in (before, after):
         assert made.id in dump
@@ -99,6 +68,6 @@ def test_without_keys_nothing_personal_is_kept(database: str, stripe: StripeSimu
     with _connect(database, stripe, None) as system:
         made = system.payments.create_customer("ada", EMAIL, NAME, PHONE)
         assert system.payments.get_customer(made.id).email == EMAIL
-    dump = _dump(database)
+    dump = dump_of(database)
     assert made.id in dump
     assert "5d21" not in dump

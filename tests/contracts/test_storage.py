@@ -13,6 +13,7 @@ from credit_payments.adapters.memory import MemoryStorage
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import Record
+from credit_payments.domain.traits import DatabaseTraits
 from credit_payments.ports.storage import Joined, Reader, Storage, Transaction
 from credit_payments.testing.contracts import StorageContract
 
@@ -70,6 +71,10 @@ class Reopening:
 
     def watch(self, kind: type[Record], wake: Callable[[], None]) -> None:
         return
+
+    def inspect(self) -> DatabaseTraits:
+        with self._opened() as storage:
+            return storage.inspect()
 
     def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
         with self._opened() as storage:

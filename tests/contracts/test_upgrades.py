@@ -38,7 +38,7 @@ CAME_LATER = {
     "quarantine": {"decision"},
 }
 """The fields that the first schema did not have."""
-NEW_TABLES = {"checkpoints"}
+NEW_TABLES = {"checkpoints", "idempotent_requests"}
 """Those that it did not have at all."""
 
 

@@ -271,7 +271,7 @@ def test_an_idempotency_key_names_one_intent(shop: Shop) -> None:
 
     first, again, other = create(b"10.00"), create(b"10"), create(b"11")
     assert first == again
-    assert (other[0], other[1]["error_code"]) == (409, "idempotency_key_in_use")
+    assert (other[0], other[1]["error_code"]) == (422, "idempotency_key_in_use")
 
 
 BAD: list[tuple[str, str]] = [

@@ -10,7 +10,7 @@ from tests.support.live_shop import LiveShop
 
 import credit_payments as cp
 from credit_payments.adapters.memory import MemoryStorage
-from credit_payments.adapters.system_clock import SystemClock
+from credit_payments.bootstrap import over
 from credit_payments.testing.simulator import StripeSimulator
 
 
@@ -182,7 +182,7 @@ def test_a_repetition_under_a_key_holds_the_first_price() -> None:
                 stripe_api_base=simulator.url,
                 packages=[cp.CreditPackage("basic", "Basic", 100, price)],
             )
-            return cp.System(settings, storage=storage, clock=SystemClock())
+            return over(storage, settings)
 
         storage = MemoryStorage()
         buy: dict[str, Any] = {"package_id": "basic", "idempotency_key": "order-1"}

@@ -25,7 +25,7 @@ from credit_payments.adapters import mongo_documents as documents
 from credit_payments.adapters.mongo import MongoStorage
 from credit_payments.adapters.mongo_schema import MongoSchema
 from credit_payments.adapters.system_clock import SystemClock
-from credit_payments.bootstrap import System
+from credit_payments.bootstrap import over
 from credit_payments.config import load_settings
 from credit_payments.domain.decision import Range, Series
 from credit_payments.domain.records import (
@@ -51,6 +51,7 @@ from credit_payments.errors import (
 )
 from credit_payments.migrating import migrate
 from credit_payments.ports.storage import Storage, Transaction, WriteConflict
+from credit_payments.system import System
 from credit_payments.testing.contracts.tools import a_lot, a_row, put, spending, together
 
 Document = dict[str, Any]
@@ -102,7 +103,7 @@ def listened(mongo_database: str, storage: MongoStorage) -> Iterator[tuple[Stora
 
 def a_system(storage: Storage) -> System:
     settings = load_settings({"database": "memory://"}, [])
-    return System(settings, storage=storage, clock=SystemClock())
+    return over(storage, settings)
 
 
 # -- what is sent -----------------------------------------------------------------------------
@@ -980,12 +981,11 @@ def test_a_command_that_the_server_does_not_know_fails_the_step(mongo_database: 
 FORK = """
 import os, sys, threading
 from credit_payments.adapters.mongo import MongoStorage
-from credit_payments.adapters.system_clock import SystemClock
-from credit_payments.bootstrap import System
+from credit_payments.bootstrap import over
 from credit_payments.config import load_settings
 
 storage = MongoStorage(sys.argv[1])
-system = System(load_settings({"database": "memory://"}, []), storage=storage, clock=SystemClock())
+system = over(storage, load_settings({"database": "memory://"}, []))
 grant = lambda key: system.wallets.grant("ada", 1, key=key, reason="fork")
 grant("before")
 stop, counts = threading.Event(), []

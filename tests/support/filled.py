@@ -11,6 +11,7 @@ from credit_payments.domain.records import (
     RECORDS,
     Checkpoint,
     FailedPayment,
+    KeptRequest,
     Notification,
     Record,
     StripeCustomer,
@@ -69,6 +70,8 @@ def _others() -> list[Record]:
         StripeCustomer("cus_1", "ada", None, None, "2024-01-01T00:00:00.000000Z"),
         Notification("n_1", "credits.granted", "ada", "{}", "due", 0, "2024", "", "2024"),
         Checkpoint("reconcile", "{}", "2024-01-01T00:00:00.000000Z"),
+        KeptRequest("r_1", "f", "in_flight", "me", "2024", None, None, "2024"),
+        KeptRequest("r_2", "f", "answered", "", "2024", 200, f'{{"odd": "{ODD}"}}', "2024"),
     ]
 
 

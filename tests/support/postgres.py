@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 import credit_payments as cp
-from credit_payments.adapters.system_clock import SystemClock
+from credit_payments.bootstrap import over
 from credit_payments.config import load_settings
 from credit_payments.domain.records import Wallet
 from credit_payments.ports.storage import Storage
@@ -42,7 +42,7 @@ def as_role(url: str, role: str) -> str:
 
 def system(storage: Storage) -> cp.System:
     settings = load_settings({"database": "memory://"}, [])
-    return cp.System(settings, storage=storage, clock=SystemClock())
+    return over(storage, settings)
 
 
 def add_one(storage: Storage, key: str) -> None:

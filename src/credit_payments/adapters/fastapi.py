@@ -25,6 +25,8 @@ from starlette.requests import ClientDisconnect
 
 from credit_payments.errors import CreditPaymentsError, InvalidRequest
 from credit_payments.http import (
+    DOCUMENT_PATH,
+    LOCAL_DEMO,
     ROUTES,
     Api,
     CurrentUser,
@@ -35,17 +37,34 @@ from credit_payments.http import (
     Route,
     System,
     check_current_user,
+    check_mount,
     describe,
+    document_response,
     error_response,
     health_routes,
     join_headers,
+    operation_id,
 )
 
-__all__ = ["Identity", "create_health_router", "create_router", "install_error_handlers"]
+__all__ = [
+    "LOCAL_DEMO",
+    "Identity",
+    "create_health_router",
+    "create_router",
+    "install_error_handlers",
+]
+
+
+_DOCUMENT = "openapi_of_payments"
+"""The name of the route; FastAPI's own is `openapi`."""
 
 
 def create_router(
-    system: System, *, current_user: CurrentUser, prefix: str = "/stripe"
+    system: System,
+    *,
+    current_user: CurrentUser,
+    prefix: str = "/stripe",
+    openapi: bool = True,
 ) -> fastapi.APIRouter:
     """The endpoints as a router.
 
@@ -57,16 +76,21 @@ def create_router(
             returns the caller's user id, an `Identity`, or None for nobody. It may also raise.
             The webhook and the price list never call it.
         prefix: the mount.
+        openapi: whether the router describes itself at `<mount>/openapi.json`, to anybody. The
+            application's own description has the endpoints in any case.
 
     Raises:
-        ConfigurationError: `current_user` cannot be called.
+        ConfigurationError: `current_user` cannot be called, or is `LOCAL_DEMO` before a live key.
     """
     check_current_user(current_user)
+    check_mount(current_user, system)
     api = Api(system)
     router = fastapi.APIRouter(prefix=prefix, tags=["payments"], route_class=_Route)
     # Routes are tried one after the other: the one that Stripe calls all the time comes first.
     for route in sorted(ROUTES, key=lambda route: route.name != "webhook"):
         _add(router, api, route, current_user)
+    if openapi:
+        router.add_api_route(DOCUMENT_PATH, _describe, name=_DOCUMENT, include_in_schema=False)
     return router
 
 
@@ -102,16 +126,26 @@ def install_error_handlers(app: fastapi.FastAPI) -> None:
 
 
 def _add(router: fastapi.APIRouter, api: Api, route: Route, current_user: CurrentUser) -> None:
+    described = describe(route)
     router.add_api_route(
         route.path,
         _endpoint(api, route, current_user),
         methods=[route.method],
         name=route.name,
         summary=route.summary,
-        operation_id=f"credit_payments_{route.name}",
+        operation_id=operation_id(route),
         response_model=None,
-        openapi_extra=describe(route),
+        # Its media type would stand beside ours, where FastAPI's default is JSON.
+        response_class=fastapi.Response,
+        # Given this way, and not as extra, FastAPI adds no 422 of its own where there is one.
+        responses=described.pop("responses"),
+        openapi_extra=described,
     )
+
+
+async def _describe(received: fastapi.Request) -> fastapi.Response:
+    # The path as it was asked for has the mounts that the host put before ours.
+    return _to_fastapi(document_response(received.url.path))
 
 
 def _nobody() -> None:
@@ -152,6 +186,7 @@ def _endpoint(api: Api, route: Route, current_user: CurrentUser) -> Callable[...
             query=received.scope["query_string"],
             headers=join_headers(received.headers.items()),
             body=await read_body(received),
+            peer=received.client.host if received.client else None,
         )
         return _to_fastapi(await run_in_threadpool(api.handle, route, request, caller))
 

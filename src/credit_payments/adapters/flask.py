@@ -21,6 +21,8 @@ except ModuleNotFoundError as error:
 
 from credit_payments.errors import ConfigurationError, CreditPaymentsError
 from credit_payments.http import (
+    DOCUMENT_PATH,
+    LOCAL_DEMO,
     ROUTES,
     Api,
     CurrentUser,
@@ -31,12 +33,15 @@ from credit_payments.http import (
     Route,
     System,
     check_current_user,
+    check_mount,
+    document_response,
     error_response,
     health_routes,
     join_headers,
 )
 
 __all__ = [
+    "LOCAL_DEMO",
     "CreditPayments",
     "Identity",
     "create_blueprint",
@@ -48,7 +53,11 @@ _NAME = "credit_payments"
 
 
 def create_blueprint(
-    system: System, *, current_user: CurrentUser, url_prefix: str = "/stripe"
+    system: System,
+    *,
+    current_user: CurrentUser,
+    url_prefix: str = "/stripe",
+    openapi: bool = True,
 ) -> flask.Blueprint:
     """The endpoints as a blueprint.
 
@@ -58,15 +67,19 @@ def create_blueprint(
             caller's user id, an `Identity`, or None for nobody. It may also abort. The webhook
             and the price list never call it.
         url_prefix: the mount.
+        openapi: whether the blueprint describes itself at `<mount>/openapi.json`, to anybody.
 
     Raises:
-        ConfigurationError: `current_user` cannot be called.
+        ConfigurationError: `current_user` cannot be called, or is `LOCAL_DEMO` before a live key.
     """
     check_current_user(current_user)
+    check_mount(current_user, system)
     api = Api(system)
     blueprint = flask.Blueprint(_NAME, __name__, url_prefix=url_prefix)
     for route in ROUTES:
         _add(blueprint, api, route, current_user)
+    if openapi:
+        blueprint.add_url_rule(DOCUMENT_PATH, endpoint="openapi", view_func=_describe)
     # For errors of ours that `current_user` raises; those of the routes are answered by the API.
     blueprint.register_error_handler(CreditPaymentsError, _answer_error)
     return blueprint
@@ -108,6 +121,7 @@ class CreditPayments:
         current_user: as for `create_blueprint`.
         url_prefix: the mount.
         health_prefix: the mount of the health endpoints; None leaves them out.
+        openapi: as for `create_blueprint`.
         metrics: as for `create_health_blueprint`.
     """
 
@@ -115,6 +129,7 @@ class CreditPayments:
     current_user: CurrentUser | None = attrs.field(default=None, kw_only=True)
     url_prefix: str = attrs.field(default="/stripe", kw_only=True)
     health_prefix: str | None = attrs.field(default="/modules", kw_only=True)
+    openapi: bool = attrs.field(default=True, kw_only=True)
     metrics: Metrics | None = attrs.field(default=None, kw_only=True)
 
     def init_app(
@@ -143,6 +158,7 @@ class CreditPayments:
             bound.system,
             current_user=check_current_user(bound.current_user),
             url_prefix=bound.url_prefix,
+            openapi=bound.openapi,
         )
         app.register_blueprint(blueprint)
         if bound.health_prefix is not None:
@@ -162,6 +178,11 @@ def _add(blueprint: flask.Blueprint, api: Api, route: Route, current_user: Curre
     )
 
 
+def _describe() -> flask.Response:
+    # The path as it was asked for has the mounts that the host put before ours.
+    return _to_flask(document_response(flask.request.script_root + flask.request.path))
+
+
 def _nobody() -> None:
     """Who calls a route that asks for no caller."""
 
@@ -176,6 +197,7 @@ def _view(api: Api, route: Route, current_user: CurrentUser) -> Callable[..., fl
             query=received.query_string,
             headers=join_headers(received.headers.items()),
             body=_read(received, route.body_bytes_max),
+            peer=_peer(received),
         )
         return _to_flask(api.handle(route, request, caller))
 
@@ -194,6 +216,13 @@ def _read(received: flask.Request, bytes_max: int) -> bytes:
         body += chunk
     # Flask keeps what the host read before us, in a `before_request` for instance.
     return body or received.get_data()
+
+
+def _peer(received: flask.Request) -> str | None:
+    """The address that connected, also where `ProxyFix` has put in what a header says."""
+    environ = received.environ
+    original: dict[str, str] = environ.get("werkzeug.proxy_fix.orig", environ)
+    return original.get("REMOTE_ADDR")
 
 
 def _to_flask(response: Response) -> flask.Response:

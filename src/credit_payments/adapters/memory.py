@@ -12,6 +12,7 @@ import msgspec
 
 from credit_payments.domain.decision import Range
 from credit_payments.domain.records import NEVER, RECORDS, Key, Record, key_of
+from credit_payments.domain.traits import DatabaseTraits
 from credit_payments.errors import InvalidRequest, StorageUnavailable
 from credit_payments.ports.reads import SingleReads
 from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction, WriteConflict
@@ -71,6 +72,11 @@ class MemoryStorage(SingleReads):
     def watch(self, kind: type[Record], wake: Callable[[], None]) -> None:  # noqa: ARG002
         """Only this process can have added a row."""
         return
+
+    def inspect(self) -> DatabaseTraits:
+        """See the port: nothing is kept."""
+        with self._locked():
+            return DatabaseTraits(kind="memory", is_kept=False)
 
     def close(self) -> None:
         """See the port."""

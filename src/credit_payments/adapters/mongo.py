@@ -29,6 +29,7 @@ from credit_payments.adapters.mongo_connections import (
 )
 from credit_payments.adapters.mongo_documents import Document
 from credit_payments.adapters.mongo_errors import of_code, translated, within
+from credit_payments.adapters.mongo_inspection import inspected
 from credit_payments.adapters.mongo_reading import Rows, alike_of, first_of
 from credit_payments.adapters.mongo_schema import MongoSchema, applied_steps
 from credit_payments.adapters.mongo_standalone import PlainRows, StandaloneTransaction
@@ -37,6 +38,7 @@ from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.decision import Range
 from credit_payments.domain.migrations import Applied, check_current
 from credit_payments.domain.records import Key, Record, key_of
+from credit_payments.domain.traits import DatabaseTraits
 from credit_payments.errors import ConfigurationError, InvalidRequest
 from credit_payments.migrating import migrate
 from credit_payments.ports.reads import SingleReads
@@ -173,6 +175,10 @@ class MongoStorage(SingleReads):
         if self.is_development:
             return None
         return MongoWatch(self._connections, kind, wake)
+
+    def inspect(self) -> DatabaseTraits:
+        """See the port."""
+        return inspected(self._connections, has_transactions=not self.is_development)
 
     def close(self) -> None:
         """See the port."""

@@ -29,6 +29,7 @@ import msgspec
 from credit_payments.adapters import postgres_statements as statements
 from credit_payments.adapters.postgres_connections import Connections
 from credit_payments.adapters.postgres_errors import unencodable
+from credit_payments.adapters.postgres_inspection import inspected
 from credit_payments.adapters.postgres_joined import HostSession, within_host
 from credit_payments.adapters.postgres_locks import PLACES, LockOrder, Retries
 from credit_payments.adapters.postgres_pipeline import Pipeline, Row, Statement
@@ -38,6 +39,7 @@ from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.decision import Range
 from credit_payments.domain.migrations import check_current
 from credit_payments.domain.records import Key, Record, Wallet
+from credit_payments.domain.traits import DatabaseTraits
 from credit_payments.errors import InvalidRequest, StorageUnavailable
 from credit_payments.migrating import migrate
 from credit_payments.ports.reads import SingleReads
@@ -150,6 +152,12 @@ class PostgresStorage(SingleReads):
         watch = PostgresWatch(self._connections.conninfo, kind.TABLE, wake)
         self._watches.add(watch)
         return watch
+
+    def inspect(self) -> DatabaseTraits:
+        """See the port."""
+        return inspected(
+            self._connections, reading=self._begin.reading, writing=self._begin.writing
+        )
 
     def close(self) -> None:
         """See the port."""

@@ -52,7 +52,10 @@ def connect(conninfo: str) -> psycopg.Connection[Any]:
         full = make_conninfo(conninfo, **missing, client_encoding="utf8")
         return psycopg.connect(full, autocommit=True)
     except psycopg.Error as error:
-        raise of_connecting(error) from None
+        failure = of_connecting(error)
+    # Raised out here: psycopg's error holds what the connection was to be made with, the password
+    # included, and `from None` would only keep that from being printed.
+    raise failure
 
 
 def split_url(url: str) -> tuple[str, bool]:

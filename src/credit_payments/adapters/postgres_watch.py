@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import socket
@@ -12,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from credit_payments import logs
 from credit_payments.adapters.postgres_connections import connect
 from credit_payments.adapters.postgres_pipeline import wait_for
 from credit_payments.adapters.postgres_statements import CHANNEL
@@ -21,7 +21,7 @@ RECONNECT_SECONDS_MIN = 0.1
 RECONNECT_SECONDS_MAX = 30.0
 END_SECONDS_MAX = 5.0
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 
 class PostgresWatch:

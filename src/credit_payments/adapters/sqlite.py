@@ -23,11 +23,13 @@ from credit_payments.adapters import sqlite_joined, sqlite_schema
 from credit_payments.adapters import sqlite_statements as statements
 from credit_payments.adapters.sqlite_connections import Connections
 from credit_payments.adapters.sqlite_errors import translated, translation
+from credit_payments.adapters.sqlite_inspection import inspected
 from credit_payments.adapters.sqlite_joined import PlainRows
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.decision import Range
 from credit_payments.domain.migrations import check_current
 from credit_payments.domain.records import RECORDS, Key, Record, key_of
+from credit_payments.domain.traits import DatabaseTraits
 from credit_payments.migrating import migrate
 from credit_payments.ports.reads import SingleReads
 from credit_payments.ports.storage import Joined, Loaded, Reader, Transaction
@@ -114,6 +116,11 @@ class SqliteStorage(SingleReads):
     def watch(self, kind: type[Record], wake: Callable[[], None]) -> None:  # noqa: ARG002
         """SQLite tells nobody."""
         return
+
+    def inspect(self) -> DatabaseTraits:
+        """See the port."""
+        with translated(), self._connections.writer() as connection:
+            return inspected(connection)
 
     def close(self) -> None:
         """See the port."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from credit_payments.adapters.retries import RetryPolicy
 from credit_payments.adapters.stripe_clients import StripeClients, unlogged
 from credit_payments.adapters.stripe_errors import least_wait_seconds, translate, withhold
+from credit_payments.adapters.stripe_inspection import inspected
 from credit_payments.adapters.stripe_listing import (
     OBJECTS_MAX,
     Page,
@@ -26,7 +28,9 @@ from credit_payments.domain.stripe_facts import (
     PaymentIntentFacts,
     PaymentMethodFacts,
     RefundFacts,
+    storable,
 )
+from credit_payments.domain.traits import StripeTraits
 from credit_payments.errors import (
     InvalidRequest,
     NotConfigured,
@@ -283,8 +287,12 @@ class StripeGateway:
             lambda client: client.v1.events.retrieve(event_id, options=options), _whole_event
         )
 
+    def inspect(self, now: Callable[[], datetime]) -> StripeTraits:
+        """What the key may do, Stripe's clock, and the webhook endpoints registered with it."""
+        return inspected(self._fetch, now)
+
     def _ask(self, kind: type[F], request: Callable[[StripeClient], StripeObject]) -> F:
-        return self._fetch(request, lambda answer: msgspec.convert(answer, type=kind))
+        return self._fetch(request, lambda answer: storable(msgspec.convert(answer, type=kind)))
 
     def _list(
         self,

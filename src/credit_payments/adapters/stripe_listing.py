@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from credit_payments.domain.stripe_facts import storable
 from credit_payments.errors import InvalidRequest
 from credit_payments.ports.gateway import Listed
 
@@ -69,7 +70,7 @@ def reader(kind: type[F]) -> Callable[[Any], F]:
     SDK lets through) is refused.
     """
     decoder = msgspec.json.Decoder(kind)
-    return lambda data: decoder.decode(msgspec.json.encode(data))
+    return lambda data: storable(decoder.decode(msgspec.json.encode(data)))
 
 
 def read_page(page: Page, read: Callable[[Any], T], cursor: str | None) -> Listed[T]:

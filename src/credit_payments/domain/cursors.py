@@ -38,7 +38,11 @@ def decode(cursor: object, kinds: Sequence[type]) -> list[str | int] | None:
     if cursor is None:
         return None
     position = _read(cursor) if isinstance(cursor, str) else None
-    if position is None or [type(value) for value in position] != list(kinds):
+    if (
+        position is None
+        or [type(value) for value in position] != list(kinds)
+        or any(isinstance(value, str) and "\0" in value for value in position)  # nor PostgreSQL
+    ):
         raise InvalidRequest("The cursor is not one that a listing gave", param="cursor")
     return position
 

@@ -105,6 +105,8 @@ def _record(line: bytes) -> Record:
         isinstance(value, int) and not INT_MIN <= value <= INT_MAX for value in row.row.values()
     ):
         raise InvalidRequest("The dump has a number that no database can keep.", param="file")
+    if any(isinstance(value, str) and "\0" in value for value in row.row.values()):
+        raise InvalidRequest("The dump has a text that not every database can keep.", param="file")
     try:
         # Through the constructor for the defaults of fields that an older dump does not have, and
         # then through the types.

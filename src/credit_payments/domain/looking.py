@@ -93,7 +93,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         return self.since is not None and entry.created_at < self.since
 
 
-def check_kinds(kinds: Collection[str] | None, *, param: str = "kinds") -> frozenset[str] | None:
+def check_kinds(kinds: object, *, param: str = "kinds") -> frozenset[str] | None:
     """Kinds of entries.
 
     Raises:
@@ -101,7 +101,11 @@ def check_kinds(kinds: Collection[str] | None, *, param: str = "kinds") -> froze
     """
     if kinds is None:
         return None
-    known = {str(kind) for kind in Kind}
-    if isinstance(kinds, str) or not all(kind in known for kind in kinds):
+    known = [str(kind) for kind in Kind]  # no set, for what is asked for may not be hashable
+    if (
+        isinstance(kinds, str)
+        or not isinstance(kinds, Collection)
+        or not all(kind in known for kind in kinds)
+    ):
         raise InvalidRequest(f"{param} must be some of {sorted(known)}", param=param)
     return frozenset(kinds)

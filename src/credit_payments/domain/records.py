@@ -460,6 +460,29 @@ class Checkpoint(Record, frozen=True):
     updated_at: str
 
 
+class KeptRequest(Record, frozen=True):
+    """A request over HTTP that its caller has named with a key, and the answer that it was given.
+
+    `request_id` is a digest of the route, the caller and the key, `fingerprint` one of the payload
+    (see `requests.payload_fingerprint`). `status` is `in_flight` until there is an `answer`
+    (`answered`); meanwhile `lease` says who works on it, empty for nobody, and from `leased_until`
+    on others may. `answer` is JSON, without what is secret or personal.
+    """
+
+    TABLE: ClassVar = "idempotent_requests"
+    KEY: ClassVar = "request_id"
+    MUTABLE: ClassVar = ("status", "lease", "leased_until", "answer_status", "answer")
+
+    request_id: str
+    fingerprint: str
+    status: str
+    lease: str
+    leased_until: str
+    answer_status: int | None
+    answer: str | None
+    created_at: str
+
+
 RECORDS: tuple[type[Record], ...] = (
     Event,
     Incident,
@@ -475,6 +498,7 @@ RECORDS: tuple[type[Record], ...] = (
     Entry,
     Notification,
     Checkpoint,
+    KeptRequest,
 )
 """Every kind of row, in the order in which databases lock and write them.
 

@@ -12,6 +12,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import NoReturn
 
 from credit_payments.errors import InvalidSignature
 
@@ -51,6 +52,9 @@ class SigningSecret:
 
     def __repr__(self) -> str:
         return "<SigningSecret>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("secrets are not pickled: load them where they are used")
 
 
 def verify(

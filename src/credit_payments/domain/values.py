@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 import attrs
 
@@ -19,13 +19,25 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class PaymentIntent:
-    """An intent that waits to be paid; `client_secret` goes to Stripe.js and nowhere else."""
+    """An intent that waits to be paid; `client_secret` goes to Stripe.js and nowhere else.
+
+    So it is not pickled, and reaches no job queue and no cache: hand on `payment_intent_id`.
+    """
 
     client_secret: str = attrs.field(repr=False)
     payment_intent_id: str
     amount: Decimal
     currency: str
     credits: int
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A PaymentIntent holds a secret and is not pickled: hand on its id")
+
+    def __copy__(self) -> Self:
+        return self  # nothing in it can be changed
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
 
 
 @attrs.frozen(kw_only=True)

@@ -57,6 +57,16 @@ class QueueLength:
     commands_max: int
     oldest_seconds: float
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether nearly as many wait as may."""
+        return self.commands_waiting >= QUEUE_SHARE_MAX * self.commands_max
+
+    @property
+    def is_late(self) -> bool:
+        """Whether one has waited for longer than it should."""
+        return self.oldest_seconds > WRITE_SECONDS_MAX
+
 
 @attrs.frozen(kw_only=True)
 class Inbox:
@@ -68,6 +78,11 @@ class Inbox:
     waiting: int
     oldest_seconds: float
     dead: int
+
+    @property
+    def is_late(self) -> bool:
+        """Whether one has waited for longer than it may."""
+        return self.oldest_seconds > EVENT_SECONDS_MAX
 
 
 @attrs.frozen(kw_only=True)
@@ -175,24 +190,25 @@ def _problems(health: Health) -> Iterator[str]:
     if not health.database.answers:
         yield "the database does not answer"
     queue = health.queue
-    if queue.commands_waiting >= QUEUE_SHARE_MAX * queue.commands_max:
+    if queue.is_crowded:
         yield f"{queue.commands_waiting} of {queue.commands_max} writes wait"
-    if queue.oldest_seconds > WRITE_SECONDS_MAX:
+    if queue.is_late:
         yield f"a write has waited for {queue.oldest_seconds:.0f} seconds"
     if (inbox := health.inbox) is not None:
         if inbox.dead:
-            yield f"dead letters: {_counted(inbox.dead)}"
-        if inbox.oldest_seconds > EVENT_SECONDS_MAX:
+            yield f"dead letters: {counted(inbox.dead)}"
+        if inbox.is_late:
             yield f"an event has waited for {inbox.oldest_seconds:.0f} seconds"
     if health.quarantine is not None and health.quarantine.open:
-        yield f"incidents in quarantine: {_counted(health.quarantine.open)}"
+        yield f"incidents in quarantine: {counted(health.quarantine.open)}"
     found = health.conversions
     if found is not None and found.inaccurate:
         wrong = len(found.inaccurate)
         yield f"{wrong} of {found.checked} purchases brought other credits than promised"
 
 
-def _counted(number: int) -> str:
+def counted(number: int) -> str:
+    """A count in words, which ends where counting did."""
     return f"{number} or more" if number >= COUNT_MAX else str(number)
 
 

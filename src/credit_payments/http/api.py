@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 from typing import Final
 
+from credit_payments import logs
 from credit_payments.errors import CreditPaymentsError, NotAuthenticated
 from credit_payments.http.answers import (
-    Answer,
     error_response,
     internal_error_response,
     success_response,
 )
+from credit_payments.http.idempotency import answer_once
 from credit_payments.http.identity import identify
+from credit_payments.http.local_demo import admit
 from credit_payments.http.messages import Request, Response
-from credit_payments.http.parsing import read_body, read_query
+from credit_payments.http.parsing import read_body, read_idempotency_key, read_query
 from credit_payments.http.routes import Call, Route
+from credit_payments.http.shapes import Answer
 from credit_payments.http.system import System
 
-_logger: Final = logging.getLogger("credit_payments.http")
+_logger: Final = logs.logger("credit_payments.http")
 
 _SERVER_ERROR: Final = 500
 _FRAMES_MAX: Final = 20
@@ -41,7 +43,8 @@ class Api:
         Args:
             route: one of `ROUTES`.
             request: what the framework received.
-            caller: what the host's identity callable returned: a user id, an `Identity` or None.
+            caller: what the host's identity callable returned: a user id, an `Identity`, None, or
+                `LOCAL_DEMO`.
         """
         try:
             answer = self._answer(route, request, caller)
@@ -55,14 +58,20 @@ class Api:
             return internal_error_response()
 
     def _answer(self, route: Route, request: Request, caller: object) -> Answer | Response:
-        identity = identify(caller)
+        identity = identify(admit(caller, request, self._system))
         if route.needs_caller and identity is None:
             raise NotAuthenticated
         if route.body:
             fields = read_body(request.body, request.headers, route.body)
         else:
             fields = read_query(request.query, route.query)
-        return route.answer(self._system, Call(request=request, fields=fields, caller=identity))
+        call = Call(request=request, fields=fields, caller=identity)
+        if route.check is not None:
+            route.check(call)
+        key = read_idempotency_key(request.headers) if route.creates else None
+        if key is None:
+            return route.answer(self._system, call)
+        return answer_once(self._system, route, call, key)
 
 
 def _log_unforeseen(route: Route, error: BaseException) -> None:

@@ -5,13 +5,20 @@ Anybody may ask, so they tell numbers only: no id, and no reason.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+import functools
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
 
-from credit_payments.domain.vitals import Health
-from credit_payments.http import answers
+import attrs
+
+from credit_payments.health import RecentHealth
+from credit_payments.http import answers, shapes
 from credit_payments.http.messages import Response
 from credit_payments.http.routes import Call, Route
 from credit_payments.http.system import System
+from credit_payments.ports.telemetry import Watched
+
+A = TypeVar("A", bound=shapes.Answer)
 
 
 class Metrics(Protocol):
@@ -27,14 +34,15 @@ class Metrics(Protocol):
         ...
 
 
-def _stripe_health(system: System, call: Call) -> Response:  # noqa: ARG001 - one shape for all
-    health: Health = system.health()
-    return answers.health_response(health, answers.stripe_health(health))
+def _stripe_health(system: Watched, call: Call) -> shapes.StripeHealth:  # noqa: ARG001 - one shape
+    return answers.stripe_health(system.health())
 
 
-def _transactions_health(system: System, call: Call) -> Response:  # noqa: ARG001 - as above
-    health: Health = system.health()
-    return answers.health_response(health, answers.transactions_health(health))
+def _transactions_health(
+    system: Watched,
+    call: Call,  # noqa: ARG001 - as above
+) -> shapes.TransactionsHealth:
+    return answers.transactions_health(system.health())
 
 
 HEALTH_ROUTES: Final[tuple[Route, ...]] = (
@@ -59,8 +67,36 @@ HEALTH_ROUTES: Final[tuple[Route, ...]] = (
 
 
 def health_routes(metrics: Metrics | None = None) -> tuple[Route, ...]:
-    """The health endpoints, and one for a scraper where there is something to scrape."""
-    return HEALTH_ROUTES if metrics is None else (*HEALTH_ROUTES, _metrics_route(metrics))
+    """The health endpoints, and one for a scraper where there is something to scrape.
+
+    Those of one call share a look at the health, and repeat it once a second at most.
+    """
+    recent = _Recent()
+    answers_of = {"stripe_health": _stripe_health, "transactions_health": _transactions_health}
+    shared = tuple(
+        attrs.evolve(route, answer=recent.told_by(answers_of[route.name]))
+        for route in HEALTH_ROUTES
+    )
+    return shared if metrics is None else (*shared, _metrics_route(metrics))
+
+
+class _Recent:
+    """The recent health of the system that a mount is for."""
+
+    def __init__(self) -> None:
+        self._of: RecentHealth | None = None
+
+    def told_by(self, answer: Callable[[Watched, Call], A]) -> Callable[[System, Call], A]:
+        """The same answer, from the recent health."""
+
+        @functools.wraps(answer)  # with its types, by which it is described
+        def told(system: System, call: Call) -> A:
+            of = self._of
+            if of is None or of.watched is not system:
+                of = self._of = RecentHealth(system)
+            return answer(of, call)
+
+        return told
 
 
 def _metrics_route(metrics: Metrics) -> Route:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NoReturn
 
 import attrs
 
@@ -19,6 +20,8 @@ class Request:
         query: the query string as it was sent, without its question mark.
         headers: by lower-case name; `join_headers` makes them.
         body: raw bytes, cut after one byte more than the route reads.
+        peer: the address at the other end of the connection, whatever headers say; None where it
+            is not known, behind a Unix socket for instance.
     """
 
     method: str
@@ -26,6 +29,10 @@ class Request:
     query: bytes = attrs.field(default=b"", repr=False)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     body: bytes = attrs.field(default=b"", repr=False)
+    peer: str | None = attrs.field(default=None, repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A request holds credentials and is not pickled")
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +42,9 @@ class Response:
     status: int
     body: bytes = attrs.field(repr=False)
     headers: Mapping[str, str]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A response may hold a client secret and is not pickled")
 
 
 def join_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -31,9 +31,10 @@ QUERY_FIELDS_MAX: Final = 32
 # The media type in any case, and no parameter but the one charset that JSON has (RFC 8259, 8.1).
 _JSON_TYPE: Final = re.compile(r'application/json\s*(;\s*charset="?utf-?8"?\s*)?', re.IGNORECASE)
 
-# An opaque token for us. Visible ASCII keeps it printable in every log; 255 is Stripe's bound
-# (https://docs.stripe.com/api/idempotent_requests).
-_IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,200}")
+# An opaque token for us: visible ASCII, and no comma, since a second field would be joined to the
+# first by one (RFC 9110, section 5.3). Our own prefix goes before it at Stripe, which takes 255
+# characters (https://docs.stripe.com/api/idempotent_requests).
+IDEMPOTENCY_KEY: Final = re.compile(r"[!-+\--~]{1,200}")
 
 _DIGITS: Final = re.compile(r"-?[0-9]{1,15}")
 
@@ -48,12 +49,16 @@ class Field:
             number, also as the digits that a query string has.
         required: whether a request without it (or with null) is refused.
         description: for the reader of the API's description.
+        bounds: what the core makes sure of, in the words of JSON Schema; not checked here.
+        example: a value for the API's description.
     """
 
     name: str
     kind: Literal["text", "amount", "integer"] = "text"
     required: bool = False
     description: str = ""
+    bounds: Mapping[str, object] = attrs.field(factory=dict)
+    example: str | float | None = None
 
     def check(self, value: object) -> str | int | Decimal:
         """The value, if it is of this kind.
@@ -121,6 +126,8 @@ def read_query(query: bytes, fields: Sequence[Field]) -> dict[str, Any]:
     Raises:
         InvalidRequest: not readable, a field that is missing, or given twice.
     """
+    if not fields:
+        return {}  # what nobody reads need not be readable
     try:
         pairs = parse_qsl(
             query.decode("ascii"),
@@ -144,12 +151,13 @@ def read_idempotency_key(headers: Mapping[str, str]) -> str | None:
     """The `Idempotency-Key` header, if there is one.
 
     Raises:
-        InvalidRequest: not 1 to 200 visible ASCII characters.
+        InvalidRequest: not one field of 1 to 200 visible ASCII characters without a comma.
     """
     key = headers.get("idempotency-key")
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+    if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidRequest(
-            "Idempotency-Key must be 1 to 200 visible ASCII characters", param="Idempotency-Key"
+            "Idempotency-Key must be given once: 1 to 200 visible ASCII characters, no comma",
+            param="Idempotency-Key",
         )
     return key
 

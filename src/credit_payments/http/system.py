@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from credit_payments.domain.packages import CreditPackage
+from credit_payments.domain.requests import Begun, KeptAnswer, Payload
 from credit_payments.domain.values import (
     Balance,
     Customer,
@@ -51,6 +52,10 @@ class Payments(Protocol):
 
     def payment_status(self, payment_intent_id: str, *, owner: str | None = None) -> PaymentStatus:
         """Where a payment is."""
+        ...
+
+    def client_secret(self, payment_intent_id: str, *, owner: str | None = None) -> str:
+        """What pays an intent, as Stripe tells it again."""
         ...
 
     def create_customer(
@@ -114,6 +119,22 @@ class Webhooks(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """Requests that their callers have named, each with the answer it was given."""
+
+    def begin(self, route: str, caller: str, key: str, payload: Payload) -> Begun | KeptAnswer:
+        """Take a request on, or tell the answer that it was given before."""
+        ...
+
+    def finish(self, begun: Begun, answer: KeptAnswer) -> KeptAnswer:
+        """Keep an answer, unless there is one; the answer to give."""
+        ...
+
+    def release(self, begun: Begun) -> None:
+        """Let a request be done again at once."""
+        ...
+
+
 class System(Protocol):
     """The services behind the routes."""
 
@@ -130,6 +151,16 @@ class System(Protocol):
     @property
     def webhooks(self) -> Webhooks:
         """The intake of what Stripe reports."""
+        ...
+
+    @property
+    def livemode(self) -> bool | None:
+        """Whether Stripe's key moves real money; None without one."""
+        ...
+
+    @property
+    def requests(self) -> Requests:
+        """Requests that their callers have named."""
         ...
 
     def health(self) -> Health:

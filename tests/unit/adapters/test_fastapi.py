@@ -23,7 +23,7 @@ from credit_payments.adapters.fastapi import (
 from credit_payments.bootstrap import connect
 from credit_payments.domain.values import Delivery
 from credit_payments.errors import ConfigurationError, InsufficientCredits, NotAllowed, NotFound
-from credit_payments.http import ROUTES
+from credit_payments.http import ROUTES, describe, document, operation_id
 
 STATUS = "/stripe/payment-status/pi_1"
 WEBHOOK = "/stripe/webhook"
@@ -227,6 +227,35 @@ def test_the_routes_describe_themselves(system: Any) -> None:
     assert "security" not in paths["/stripe/webhook"]["post"]
 
 
+def test_the_applications_description_has_what_ours_says(system: Any) -> None:
+    app = make_app(system, as_a_dependency_of_its_own)
+    described = app.openapi()
+    for route in ROUTES:
+        told = described["paths"][f"/stripe{route.path}"][route.method.lower()]
+        ours = describe(route)
+        assert {name: told[name] for name in ours} == ours
+        assert (told["summary"], told["operationId"]) == (route.summary, operation_id(route))
+        # FastAPI's own word for what it refuses itself, which here is nothing.
+        assert ("422" in told["responses"]) == route.creates
+    assert "HTTPValidationError" not in described.get("components", {}).get("schemas", {})
+
+
+def test_the_router_describes_itself_wherever_it_is_mounted(system: Any) -> None:
+    inner = make_app(system, lambda: "alice", prefix="/pay")
+    outer = fastapi.FastAPI()
+    outer.mount("/shop", inner)
+    answer = TestClient(outer).get("/shop/pay/openapi.json")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == document(prefix="/shop/pay", health_prefix=None)
+    assert all("openapi" not in path for path in inner.openapi()["paths"])
+
+
+def test_the_router_can_keep_its_description_to_itself(system: Any) -> None:
+    app = make_app(system, lambda: "alice", openapi=False)
+    assert TestClient(app).get("/stripe/openapi.json").status_code == 404
+    assert len(app.openapi()["paths"]) == len(ROUTES)
+
+
 # -- health ------------------------------------------------------------------------------------
 
 
@@ -244,7 +273,8 @@ def test_health_is_mounted_apart_from_the_endpoints() -> None:
         client = TestClient(app)
         assert client.get("/modules/stripe/health").json()["status"] == "ok"
         assert client.get("/modules/transactions/health").status_code == 200
-    assert client.get("/modules/transactions/health").status_code == 503
+    app.include_router(create_health_router(system, prefix="/later"))  # with no look behind it
+    assert client.get("/later/transactions/health").status_code == 503
     assert client.get("/modules/stripe/metrics").status_code == 404
     assert client.post("/modules/stripe/health").status_code == 405
 
@@ -262,3 +292,5 @@ def test_metrics_are_mounted_where_there_are_any(system: Any) -> None:
         "/internal/stripe/metrics",
     }
     assert all("parameters" not in path["get"] for path in described.values())
+    scraped = described["/internal/stripe/metrics"]["get"]["responses"]["200"]
+    assert scraped["content"] == {"text/plain": {"schema": {"type": "string"}}}

@@ -26,6 +26,7 @@ from credit_payments.errors import (
     NotAllowed,
     NotFound,
 )
+from credit_payments.http import document
 
 
 class Webhooks:
@@ -215,6 +216,27 @@ def test_a_missing_framework_is_named_with_the_extra_that_brings_it(name: str) -
     assert f"pip install 'credit-payments[{name}]'" in shown.stdout
 
 
+# -- the description ---------------------------------------------------------------------------
+
+
+def test_the_blueprint_describes_itself_wherever_it_is_mounted(
+    app: flask.Flask, system: Any
+) -> None:
+    outer = flask.Blueprint("shop", __name__, url_prefix="/shop")
+    outer.register_blueprint(
+        create_blueprint(system, current_user=lambda: "alice", url_prefix="/pay")
+    )
+    app.register_blueprint(outer)
+    answer = app.test_client().get("/shop/pay/openapi.json", base_url="http://localhost/below")
+    assert (answer.status_code, answer.content_type) == (200, "application/json")
+    assert answer.json == document(prefix="/below/shop/pay", health_prefix=None)
+
+
+def test_the_blueprint_can_keep_its_description_to_itself(app: flask.Flask, system: Any) -> None:
+    CreditPayments(system, current_user=lambda: "alice", openapi=False).init_app(app)
+    assert app.test_client().get("/stripe/openapi.json").status_code == 404
+
+
 # -- health ------------------------------------------------------------------------------------
 
 
@@ -232,10 +254,12 @@ def paths(app: flask.Flask) -> set[str]:
 def test_health_is_mounted_apart_from_the_endpoints(app: flask.Flask) -> None:
     with connect(database="memory://") as system:
         app.register_blueprint(create_health_blueprint(system))
+        later = create_health_blueprint(system, url_prefix="/later")
+        app.register_blueprint(later, name="later")
         client = app.test_client()
         assert client.get("/modules/stripe/health").json["status"] == "ok"  # type: ignore[index]
         assert client.get("/modules/transactions/health").status_code == 200
-    assert client.get("/modules/transactions/health").status_code == 503
+    assert client.get("/later/transactions/health").status_code == 503  # with no look behind it
     assert client.get("/modules/stripe/metrics").status_code == 404
     assert client.post("/modules/stripe/health").status_code == 405
 

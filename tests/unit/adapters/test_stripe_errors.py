@@ -14,6 +14,7 @@ from credit_payments.adapters.stripe_errors import (
     least_wait_seconds,
     translate,
     withhold,
+    word,
 )
 from credit_payments.errors import (
     CardDeclined,
@@ -225,3 +226,68 @@ def test_a_cause_does_not_quote_an_answer_that_is_no_json() -> None:
         requestor._interpret_response(b'{"client_secret": "pi_1_secret_2"', 200, {}, "V1")
     error = withhold(caught.value)
     assert "secret_2" not in str(error) + repr(error) + repr(error.args) + repr(vars(error))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"type": "idempotency_error"}),
+        (429, {"code": "rate_limit"}),
+        (500, {"type": "api_error"}),
+        (503, {}),
+    ],
+)
+def test_a_cause_does_not_quote_what_is_neither_about_a_request_nor_about_a_key(
+    status: int, body: Mapping[str, object]
+) -> None:
+    error = withhold(vendor_error(status, None, **body, message="of ada@example.com"))
+    assert "ada@example.com" not in "".join(traceback.format_exception(error)) + repr(vars(error))
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404])
+def test_a_sentence_that_stays_shows_no_key(status: int) -> None:
+    said = "Invalid API Key provided: sk_live_abc123, for pi_1_secret_abc123"
+    error = withhold(vendor_error(status, None, message=said, param="payment_intent"))
+    told = str(error)
+    assert "Invalid API Key provided: sk_live_***, for pi_1_secret_***" in told
+    assert "abc123" not in told + repr(error) + repr(vars(error))
+
+
+@pytest.mark.parametrize(
+    "odd", ["ada@example.com", "sk_test_abc123", "a b", "Ada", "é", "x" * 65, "", 5, ["a"], {}]
+)
+def test_codes_and_names_that_stripe_would_not_write_go_no_further(odd: Any) -> None:
+    """Whoever answers in Stripe's place may put anything there, and callers are told of them."""
+    for status, kind in ((400, "invalid_request_error"), (402, "card_error"), (500, "api_error")):
+        body = {"type": kind, "code": odd, "param": odd, "decline_code": odd, "message": "no"}
+        vendor = vendor_error(status, None, **body, payment_intent={"status": odd})
+        ours = translate(vendor)
+        assert ours.error_code == type(ours).code
+        assert ours.param is None
+        if isinstance(ours, CardDeclined):
+            assert (ours.decline_code, ours.status) == (None, None)
+        withhold(vendor)
+        assert (vendor.code, getattr(vendor, "param", None)) == (None, None)
+
+
+@pytest.mark.parametrize("given", ["card_declined", "metadata[user_id]", "a[b][c]", "amount"])
+def test_codes_and_names_of_stripes_stay(given: str) -> None:
+    assert word(given) == given
+
+
+def test_a_sentence_for_customers_has_an_end_and_no_secret() -> None:
+    error = vendor_error(402, None, type="card_error", message="sk_live_abc " + "x" * 1_000)
+    assert translate(error).message == "sk_live_*** " + "x" * 488
+    error = vendor_error(402, None, type="card_error", message=["no", "text"])
+    assert translate(error).message == "Your card was declined."
+
+
+def test_a_cause_has_no_causes_of_its_own() -> None:
+    """Those of the SDK carry the request, with its key, or the whole answer."""
+    requestor: Any = _APIRequestor()
+    with pytest.raises(stripe.APIError) as caught:
+        requestor._interpret_response(b"<html>", 200, {}, "V1")
+    error = caught.value
+    assert error.__context__ is not None
+    assert withhold(error).__context__ is None
+    assert withhold(error).__cause__ is None

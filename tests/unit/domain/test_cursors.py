@@ -15,8 +15,10 @@ from credit_payments.errors import InvalidRequest
 
 ORDER = ("received_at", "event_id")
 
+KEPT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=200)
 
-@given(st.text(max_size=200), st.text(max_size=200))
+
+@given(KEPT, KEPT)
 def test_a_cursor_leads_back_to_its_row(instant: str, name: str) -> None:
     try:
         (instant + name).encode()
@@ -46,6 +48,11 @@ def test_a_number_that_no_column_holds_is_refused(number: int) -> None:
     cursor = base64.urlsafe_b64encode(msgspec.json.encode([number])).decode()
     with pytest.raises(InvalidRequest):
         cursors.decode(cursor, [int])
+
+
+def test_a_nul_is_in_no_position() -> None:
+    with pytest.raises(InvalidRequest):
+        cursors.decode(cursors.of_position(["a\0"]), [str])
 
 
 def test_a_page_has_a_cursor_only_where_more_was_found() -> None:

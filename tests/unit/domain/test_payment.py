@@ -136,6 +136,14 @@ def test_a_report_without_news_gives_the_same_object() -> None:
     assert payment.received(once, facts(status="processing", amount_received=0), "later") is once
 
 
+@pytest.mark.parametrize("claimed", [0, 999, 1_001, 2**53 - 1])
+def test_what_was_received_is_what_the_success_says_whatever_else_is_claimed(claimed: int) -> None:
+    other = facts(status="processing", amount_received=claimed)
+    for first, second in itertools.permutations([other, facts()]):
+        told = payment.received(payment.received(PAYMENT, first, NOW), second, NOW)
+        assert (told.status, told.received_minor) == ("succeeded", 1_000)
+
+
 @pytest.mark.parametrize(
     ("changes", "attempt"),
     [

@@ -6,6 +6,7 @@ is of interest, and what reaches the core.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -21,9 +22,13 @@ from fastapi.testclient import TestClient
 from credit_payments import errors
 from credit_payments.adapters.fastapi import create_health_router, create_router
 from credit_payments.adapters.flask import create_blueprint, create_health_blueprint
+from credit_payments.adapters.memory import MemoryStorage
+from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain import values, vitals
 from credit_payments.domain.packages import DEFAULT_PACKAGES, CreditPackage
 from credit_payments.http import HEALTH_ROUTES, ROUTES, Api, Identity, Request
+from credit_payments.posting import PostingQueue
+from credit_payments.requests import KeptRequests
 
 CREATED = 1640995200
 CARD = values.Card(brand="visa", last4="4242", exp_month=12, exp_year=2025)
@@ -50,6 +55,12 @@ WELL = vitals.Health(
 )
 
 
+def _requests_in_memory() -> KeptRequests:
+    numbers = itertools.count()
+    queue = PostingQueue(MemoryStorage(), SystemClock())
+    return KeptRequests(queue, new_id=lambda: str(next(numbers)))
+
+
 @attrs.define
 class FakeSystem:
     """Alice owns pi_1, cus_1 and pm_1; `failure` is raised by whatever is called next."""
@@ -57,7 +68,9 @@ class FakeSystem:
     calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = attrs.field(factory=list)
     failure: Exception | None = None
     packages: tuple[CreditPackage, ...] = DEFAULT_PACKAGES
+    requests: KeptRequests = attrs.field(factory=_requests_in_memory)
     well: vitals.Health = WELL
+    livemode: bool | None = False
 
     @property
     def payments(self) -> FakeSystem:
@@ -116,6 +129,10 @@ class FakeSystem:
         return values.PaymentStatus(
             status="succeeded", amount=Decimal("10.00"), currency="usd", created=CREATED
         )
+
+    def client_secret(self, payment_intent_id: str, *, owner: str | None = None) -> str:
+        self._find("client_secret", payment_intent_id, "pi_1", owner)
+        return "pi_1_secret_x"
 
     def create_customer(
         self, user_id: str, email: str, name: str | None = None, phone: str | None = None

@@ -57,6 +57,12 @@ def test_any_query_string_is_read_or_refused_and_nothing_else_happens(query: byt
     assert values.keys() <= {"a"}
 
 
+def test_a_route_that_reads_no_query_takes_any() -> None:
+    assert read_query(b"name[]=%ff", ()) == {}
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        read_query(b"name[]=%ff", (Field("a"),))
+
+
 def test_a_body_of_exactly_the_bound_is_read() -> None:
     frame = b'{"user_id": "u"}'
     body = frame + b" " * (BODY_BYTES_MAX - len(frame))

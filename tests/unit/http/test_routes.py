@@ -38,7 +38,7 @@ def test_the_description_comes_from_the_fields_that_are_read() -> None:
     assert schema["required"] == ["user_id", "email"]
     assert [p["name"] for p in described["get_customer"]["parameters"]] == ["customer_id"]
     assert described["list_payment_methods"]["parameters"][0]["in"] == "query"
-    assert described["credit_packages"] == {}
+    assert described["credit_packages"].keys() == {"responses"}
 
 
 def test_the_layer_loads_no_framework_and_no_vendor() -> None:

@@ -288,6 +288,16 @@ class ReadingContract:
         del scan
         assert storage.get(Wallet, "zoe") is not None
 
+    def test_what_it_rests_on_is_told_and_nothing_is_amiss(self, storage: Storage) -> None:
+        put(storage, a_row(Wallet, "ada"))
+        traits = storage.inspect()
+        assert traits.kind
+        assert traits.is_writable
+        assert [setting for setting in traits.settings if not setting.fits] == []
+        assert not any((traits.missing_indexes, traits.missing_rights, traits.unchecked))
+        assert storage.inspect() == traits
+        put(storage, a_row(Wallet, "bob"))
+
 
 def walk(
     storage: Storage,

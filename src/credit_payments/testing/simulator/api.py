@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 import re
 from collections.abc import Callable
+from email.utils import formatdate
 
 import attrs
 import msgspec
+
+from credit_payments import logs
 
 from . import (
     balance,
@@ -36,7 +38,7 @@ from .wire import Request, Response
 
 __all__ = ["ROUTES", "Api", "Keys"]
 
-_log = logging.getLogger(__name__)
+_log = logs.logger(__name__)
 
 ROUTES: Routes = {
     **customers.ROUTES,
@@ -145,7 +147,8 @@ class Api:
             bug = Problem(f"Simulator bug: {exc!r}", status=500, kind="api_error")
             status, body = 500, _told(bug, request_id)
         lost = fault is not None and fault.kind == "lose_reply"
-        return Response(status, body, _headers(exchange), lost=lost)
+        headers = {**_headers(exchange), "Date": formatdate(self._account.now(), usegmt=True)}
+        return Response(status, body, headers, lost=lost)
 
     def _respond(self, exchange: _Exchange) -> tuple[int, bytes]:
         fault, request = exchange.fault, exchange.request
