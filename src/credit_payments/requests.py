@@ -29,7 +29,14 @@ class KeptRequests:
         self._queue = queue
         self._new_id = new_id
 
-    def begin(self, route: str, caller: str, key: str, payload: Payload) -> Begun | KeptAnswer:
+    def begin(
+        self,
+        route: str,
+        caller: str,
+        key: str,
+        payload: Payload,
+        redo_seconds_max: float | None = None,
+    ) -> Begun | KeptAnswer:
         """Take a request on, durably; or tell the answer that it was given before.
 
         Whoever has begun one finishes or releases it. Otherwise it is in progress for
@@ -40,10 +47,12 @@ class KeptRequests:
             caller: the user id of who asks.
             key: the caller's name for the request.
             payload: the fields that were read.
+            redo_seconds_max: how old it may be when it is done again; any age when None.
 
         Raises:
             IdempotencyConflict: the key was used with another payload.
             RequestInProgress: it was begun before, and has no answer yet.
+            Conflict: it has no answer, and is too old to be done again.
             TryAgain: the database is busy or down.
         """
         return self._queue.submit(
@@ -51,6 +60,7 @@ class KeptRequests:
                 request_id=request_id(route, caller, key),
                 fingerprint=payload_fingerprint(key, payload),
                 lease=self._new_id(),
+                redo_seconds_max=redo_seconds_max,
             )
         )
 

@@ -144,6 +144,29 @@ def test_wherever_its_process_dies_a_request_is_done_once(shop: Shop, name: str)
         assert made == number, step
 
 
+def test_a_refund_without_an_answer_is_not_made_again_once_stripe_has_forgotten_it(
+    shop: Shop,
+) -> None:
+    def die() -> None:
+        raise Died
+
+    with shop.open() as system:
+        refund = {"payment_intent_id": shop.payment(system), "amount": 3}
+        die_at(system, "after stripe", die)
+        with pytest.raises(Died):
+            ask(system, "refund", refund, key="r-1", caller=OLGA)
+    shop.clock.turn(24 * 3600)
+    shop.stripe.clock.advance(24 * 3600)
+    with shop.open() as system:
+        for _ in range(2):
+            answer = ask(system, "refund", refund, key="r-1", caller=OLGA)
+            assert (answer.status, answer.headers.get("Retry-After")) == (409, None)
+            assert json.loads(answer.body)["error_code"] == "request_outcome_unknown"
+        assert shop.made("refund") == 1
+        assert ask(system, "refund", refund, key="r-2", caller=OLGA).status == 200
+        assert shop.made("refund") == 2
+
+
 @pytest.mark.long
 def test_processes_that_are_killed_leave_a_request_to_the_next(shop: Shop) -> None:
     with shop.open():

@@ -43,6 +43,8 @@ def test_a_repetition_is_told_the_first_answer(shop: LiveShop) -> None:
         assert (status, replayed) == (200, None)
         assert post(shop, [b"order-1"], path=path) == (200, "true", first)
         assert len(shop.simulator.call("GET", f"/v1/{kind}")["data"]) == 1
+    # White space around a value is none of it, whatever the server hands on.
+    assert post(shop, [b"  order-1 "]) == (200, "true", post(shop, [b"order-1"])[2])
     other = post(shop, [b"order-1"], user="bob")
     assert other[:2] == (200, None)
     assert len(shop.rows("SELECT * FROM idempotent_requests")) == 3

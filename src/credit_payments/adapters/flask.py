@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
         "credit_payments.adapters.flask needs Flask: pip install 'credit-payments[flask]'"
     ) from error
 
-from credit_payments.errors import ConfigurationError, CreditPaymentsError
+from credit_payments.errors import ConfigurationError, CreditPaymentsError, InvalidRequest
 from credit_payments.http import (
     DOCUMENT_PATH,
     LOCAL_DEMO,
@@ -209,13 +209,16 @@ def _read(received: flask.Request, bytes_max: int) -> bytes:
     if bytes_max == 0:
         return b""
     body = b""
-    while len(body) <= bytes_max:
-        chunk = received.stream.read(bytes_max + 1 - len(body))
-        if not chunk:
-            break
-        body += chunk
-    # Flask keeps what the host read before us, in a `before_request` for instance.
-    return body or received.get_data()
+    try:
+        while len(body) <= bytes_max:
+            chunk = received.stream.read(bytes_max + 1 - len(body))
+            if not chunk:
+                break
+            body += chunk
+        # Flask keeps what the host read before us, in a `before_request` for instance.
+        return body or received.get_data()
+    except OSError:  # what servers raise for chunks that are none, or that end too soon
+        raise InvalidRequest("The body could not be read to its end") from None
 
 
 def _peer(received: flask.Request) -> str | None:

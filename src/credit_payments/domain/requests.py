@@ -5,10 +5,13 @@ process that died is followed by another; and what finishes a request names the 
 process that was only slow, and was followed, keeps no second answer.
 
 Two runs of one request may thus overlap. They do no harm: both hand the same key to the core,
-under which an intent, a refund and a customer are made once.
+under which an intent, a refund and a customer are made once, for as long as Stripe keeps the key. A
+request that is older, has no answer, and would move money a second time is not done again.
 
-Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/, sections 2.4
-(the fingerprint of a payload), 2.6 and 2.7 (what is answered).
+Sources:
+    https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/, sections 2.4 (the
+    fingerprint of a payload), 2.6 and 2.7 (what is answered).
+    https://docs.stripe.com/api/idempotent_requests: keys are kept for 24 hours at least.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import msgspec
 from credit_payments.domain import instants, ledger
 from credit_payments.domain.decision import Ask, Decision, View
 from credit_payments.domain.records import KeptRequest
-from credit_payments.errors import IdempotencyConflict, RequestInProgress
+from credit_payments.errors import Conflict, IdempotencyConflict, RequestInProgress
 
 IN_FLIGHT, ANSWERED = "in_flight", "answered"
 NOBODY = ""
@@ -32,6 +35,11 @@ NOBODY = ""
 LEASE_SECONDS = 60.0
 """How long whoever repeats a request waits for a process that died with it. Nearly every request
 has its answer by then; one that has not is done twice at once, which does no harm."""
+
+CLOCKS_DIFFER_SECONDS_MAX = 3600.0
+REDO_SECONDS_MAX = 24 * 3600.0 - CLOCKS_DIFFER_SECONDS_MAX
+"""How old a request that moves money may be when it is done again: Stripe has its key until then,
+also where clocks differ."""
 
 HEADER = "Idempotency-Key"
 Payload: TypeAlias = Mapping[str, str | int | Decimal]
@@ -103,6 +111,7 @@ class BeginRequest(_AboutRequest, frozen=True, kw_only=True):
 
     fingerprint: str
     lease: str
+    redo_seconds_max: float | None = None
 
     def decide(self, view: View, now: str) -> Decision[Begun | KeptAnswer]:
         """Lease it, or tell the answer that it was given.
@@ -110,6 +119,7 @@ class BeginRequest(_AboutRequest, frozen=True, kw_only=True):
         Raises:
             IdempotencyConflict: the key was used with another payload.
             RequestInProgress: it was begun, and whoever did has time left.
+            Conflict: it was begun too long ago to be done again (`request_outcome_unknown`).
         """
         known = view.get(KeptRequest, self.request_id)
         if known is None:
@@ -119,9 +129,19 @@ class BeginRequest(_AboutRequest, frozen=True, kw_only=True):
         if known.status == ANSWERED:
             return Decision(_answer_of(known))
         # Ours already where the reply to a commit was lost.
-        if known.lease in (NOBODY, self.lease) or known.leased_until <= now:
-            return self._leased(known, now)
-        raise RequestInProgress(f"A request with this {HEADER} is in progress.", param=HEADER)
+        if known.lease not in (NOBODY, self.lease) and _is_soon(known.leased_until, now):
+            raise RequestInProgress(f"A request with this {HEADER} is in progress.", param=HEADER)
+        if not self._may_be_redone(known, now):
+            raise outcome_unknown()
+        return self._leased(known, now)
+
+    def _may_be_redone(self, known: KeptRequest, now: str) -> bool:
+        if self.redo_seconds_max is None:
+            return True
+        ends_at = instants.later(known.created_at, self.redo_seconds_max)
+        # What was begun in the future, by a clock that was wrong, is of an age that nobody knows.
+        latest = instants.later(now, CLOCKS_DIFFER_SECONDS_MAX)
+        return now < ends_at and known.created_at <= latest
 
     def _new(self, now: str) -> KeptRequest:
         return KeptRequest(
@@ -182,6 +202,21 @@ class ReleaseRequest(_AboutRequest, frozen=True, kw_only=True):
         if known is None or known.lease != self.lease:
             return Decision(None)
         return Decision(None, (msgspec.structs.replace(known, lease=NOBODY, leased_until=now),))
+
+
+def outcome_unknown() -> Conflict:
+    """What has no answer may have been done at Stripe, which would do it again by now."""
+    return Conflict(
+        "This request was begun long ago and never answered: look at Stripe whether it was done, "
+        f"and use another {HEADER} if it was not.",
+        param=HEADER,
+        code="request_outcome_unknown",
+    )
+
+
+def _is_soon(until: str, now: str) -> bool:
+    """Whether a lease runs: one from a clock that was far ahead would keep everybody out."""
+    return now < until <= instants.later(now, 2 * LEASE_SECONDS)
 
 
 def _answer_of(request: KeptRequest) -> KeptAnswer:

@@ -40,9 +40,12 @@ def answer_once(system: System, route: Route, call: Call, key: str) -> Response:
     Raises:
         IdempotencyConflict: the key was used with another payload.
         RequestInProgress: somebody is at it.
+        Conflict: it has no answer, and is too old to be done again.
         CreditPaymentsError: what the route raises that is not for good.
     """
-    begun = system.requests.begin(route.name, call.caller_id, key, call.fields)
+    begun = system.requests.begin(
+        route.name, call.caller_id, key, call.fields, route.redo_seconds_max
+    )
     if isinstance(begun, KeptAnswer):
         return _replay(system, route, call, begun)
     response = _answer(system, route, call, begun)

@@ -34,10 +34,9 @@ _ORIGIN: Final = re.compile(rf"https?://{_LOCAL}", re.IGNORECASE | re.ASCII)
 # `same-site` is another port of this machine, `none` what somebody typed or opened.
 _SITES: Final = frozenset({"same-origin", "same-site", "none"})
 
-_PROXY_PREFIXES: Final = ("x-forwarded", "x-original-", "cf-")
-_PROXY_HEADERS: Final = frozenset(
-    {"forwarded", "via", "cdn-loop", "x-real-ip", "x-client-ip", "true-client-ip"}
-)
+_PROXY_PREFIXES: Final = ("x-forwarded", "x-original-", "x-envoy-", "x-amzn-", "cf-")
+_PROXY_SUFFIX: Final = "client-ip"
+_PROXY_HEADERS: Final = frozenset({"forwarded", "via", "cdn-loop", "x-real-ip"})
 
 
 class LocalDemo:
@@ -112,12 +111,18 @@ def _is_loopback(peer: str | None) -> bool:
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
-    for name in headers:
-        if name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIXES):
-            raise NotAllowed("LOCAL_DEMO refuses what came through a proxy")
+    if any(map(_is_of_a_proxy, headers)):
+        raise NotAllowed("LOCAL_DEMO refuses what came through a proxy")
     if not _HOST.fullmatch(headers.get("host", "")):
         raise NotAllowed("LOCAL_DEMO answers to localhost, 127.0.0.1 and [::1] only", param="Host")
     if not _ORIGIN.fullmatch(headers.get("origin", "http://localhost")):
         raise NotAllowed("LOCAL_DEMO refuses pages of other sites", param="Origin")
     if headers.get("sec-fetch-site", "none").strip().lower() not in _SITES:
         raise NotAllowed("LOCAL_DEMO refuses pages of other sites", param="Sec-Fetch-Site")
+
+
+def _is_of_a_proxy(header: str) -> bool:
+    name = header.replace("_", "-")  # some servers take the one for the other
+    return (
+        name in _PROXY_HEADERS or name.startswith(_PROXY_PREFIXES) or name.endswith(_PROXY_SUFFIX)
+    )

@@ -50,14 +50,15 @@ class Response:
 def join_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Header fields by lower-case name; a repeated one is joined (RFC 9110, section 5.3).
 
-    WSGI servers join before we see them and ASGI servers do not: joining here makes both alike.
+    WSGI servers join before we see them and ASGI servers do not: joining here makes both alike. So
+    does taking off the white space around a value, which is none of it (section 5.5).
 
     Example:
-        >>> join_headers([("Accept", "a"), ("accept", "b"), ("Host", "c")])
+        >>> join_headers([("Accept", "a"), ("accept", "b"), ("Host", "c ")])
         {'accept': 'a,b', 'host': 'c'}
     """
     headers: dict[str, str] = {}
-    for name, value in pairs:
-        key = name.lower()
+    for name, sent in pairs:
+        key, value = name.lower(), sent.strip(" \t")
         headers[key] = f"{headers[key]},{value}" if key in headers else value
     return headers

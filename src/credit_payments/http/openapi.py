@@ -44,7 +44,7 @@ _SHARED: Final[Mapping[int, str]] = {
     403: "NotAllowed",
     500: "InternalError",
 }
-_KEPT: Final = frozenset({400, 402, 404, 409})
+_KEPT: Final = frozenset({400, 402, 404, 409, 422})
 """Where an answer may be one that was given before."""
 
 

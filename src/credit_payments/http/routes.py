@@ -9,7 +9,7 @@ import attrs
 
 from credit_payments.customers import no_such
 from credit_payments.domain import looking
-from credit_payments.domain.requests import request_id
+from credit_payments.domain.requests import REDO_SECONDS_MAX, outcome_unknown, request_id
 from credit_payments.errors import (
     HandlerFailed,
     InvalidPayload,
@@ -118,6 +118,8 @@ class Route:
         body_bytes_max: adapters read one byte more than this, and no further.
         check: refuses what this caller may not ask, before anything is done.
         creates: whether the header `Idempotency-Key` names what is asked, so that it is done once.
+        redo_seconds_max: how old what has no answer under such a key may be when it is done again,
+            where doing it twice would move money twice.
         unkept: the names at the top of a success that are not kept under such a key, being secret
             or personal, each with what tells it again.
         headers: what else is read, for the API's description.
@@ -136,6 +138,7 @@ class Route:
     body_bytes_max: int = 0
     check: Callable[[Call], None] | None = None
     creates: bool = False
+    redo_seconds_max: float | None = None
     unkept: Mapping[str, Recall] = attrs.field(factory=dict)
     headers: tuple[Field, ...] = ()
     errors: Errors = ()
@@ -358,10 +361,12 @@ ROUTES: Final[tuple[Route, ...]] = (
         body_bytes_max=BODY_BYTES_MAX,
         check=Call.check_is_operator,
         creates=True,
+        redo_seconds_max=REDO_SECONDS_MAX,
         errors=(
             no_such("payment_intent_id"),
             failures.UNPAID,
             failures.REFUNDED,
+            outcome_unknown(),
             *failures.STRIPE,
             *failures.WRITES,
         ),

@@ -122,7 +122,14 @@ class Webhooks(Protocol):
 class Requests(Protocol):
     """Requests that their callers have named, each with the answer it was given."""
 
-    def begin(self, route: str, caller: str, key: str, payload: Payload) -> Begun | KeptAnswer:
+    def begin(
+        self,
+        route: str,
+        caller: str,
+        key: str,
+        payload: Payload,
+        redo_seconds_max: float | None = None,
+    ) -> Begun | KeptAnswer:
         """Take a request on, or tell the answer that it was given before."""
         ...
 

@@ -151,6 +151,19 @@ def test_a_chunked_body_is_read_to_its_bound_and_no_further(app: flask.Flask, sy
     assert stream.given == len(system.webhooks.bodies[0]) == 1024 * 1024 + 1
 
 
+def test_a_chunked_body_that_is_none_is_refused_in_the_endpoints_json(
+    app: flask.Flask, system: Any
+) -> None:
+    class Stream:
+        def read(self, size: int = -1) -> bytes:
+            raise OSError("Missing chunk terminating newline")
+
+    app.register_blueprint(create_blueprint(system, current_user=lambda: "alice"))
+    environ = {"wsgi.input": Stream(), "wsgi.input_terminated": True}
+    answer = app.test_client().post("/stripe/webhook", environ_overrides=environ)
+    assert (answer.status_code, answer.get_json()["error_code"]) == (400, "parameter_invalid")
+
+
 def test_the_extension_mounts_the_endpoints_and_can_be_found(app: flask.Flask, system: Any) -> None:
     extension = CreditPayments(system, current_user=lambda: Identity("olga", operator=True))
     extension.init_app(app)

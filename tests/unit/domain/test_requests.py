@@ -14,16 +14,19 @@ from tests.support.table import Table
 from credit_payments.domain import instants
 from credit_payments.domain.records import KeptRequest
 from credit_payments.domain.requests import (
+    CLOCKS_DIFFER_SECONDS_MAX,
     LEASE_SECONDS,
+    REDO_SECONDS_MAX,
     BeginRequest,
     Begun,
     FinishRequest,
     KeptAnswer,
     ReleaseRequest,
+    outcome_unknown,
     payload_fingerprint,
     request_id,
 )
-from credit_payments.errors import IdempotencyConflict, RequestInProgress
+from credit_payments.errors import Conflict, IdempotencyConflict, RequestInProgress
 
 START = "2024-01-01T00:00:00.000000Z"
 
@@ -150,6 +153,66 @@ def test_a_release_gives_only_ones_own_away() -> None:
     assert _begin(table, "c", 1) == ("r", "c")
     table.run(ReleaseRequest(request_id="unknown", lease="a"))
     assert len(table.rows) == 1
+
+
+def test_a_lease_from_a_clock_that_was_far_ahead_keeps_nobody_out() -> None:
+    table = Table()
+    _begin(table, "a", 10 * 365 * 86_400)
+    assert _begin(table, "b", 0) == ("r", "b")
+    # One that is ahead a little, as clocks are, does.
+    assert _begin(table, "c", -LEASE_SECONDS) is RequestInProgress
+    assert _begin(table, "c", -LEASE_SECONDS - 1) == ("r", "c")
+
+
+# -- requests that move money, once Stripe has forgotten them -------------------------------------
+
+
+def _refund(table: Table, lease: str, seconds: float) -> object:
+    command = BeginRequest(
+        request_id="r", fingerprint="f", lease=lease, redo_seconds_max=REDO_SECONDS_MAX
+    )
+    try:
+        return table.run(command, instants.later(START, seconds))
+    except Conflict as error:
+        return error.error_code
+    except RequestInProgress:
+        return RequestInProgress
+
+
+def test_what_moves_money_is_not_done_again_once_stripe_may_have_forgotten_it() -> None:
+    table = Table()
+    _refund(table, "a", 0)
+    table.run(ReleaseRequest(request_id="r", lease="a"))
+    assert _refund(table, "b", REDO_SECONDS_MAX - 1) == ("r", "b")
+    assert _refund(table, "c", REDO_SECONDS_MAX) is RequestInProgress
+    assert _refund(table, "c", REDO_SECONDS_MAX + LEASE_SECONDS) == "request_outcome_unknown"
+    # It was not taken from who has it: that one's answer is kept, however late.
+    answer = KeptAnswer(200, "{}")
+    finish = FinishRequest(request_id="r", lease="b", answer=answer)
+    assert _outcome(table, finish, 2 * REDO_SECONDS_MAX) == answer
+    assert _refund(table, "c", 3 * REDO_SECONDS_MAX) == answer
+    assert not outcome_unknown().retryable
+
+
+def test_a_refund_that_was_released_is_not_done_again_either_when_it_is_old() -> None:
+    table = Table()
+    _refund(table, "a", 0)
+    table.run(ReleaseRequest(request_id="r", lease="a"))
+    assert _refund(table, "b", REDO_SECONDS_MAX) == "request_outcome_unknown"
+
+
+def test_what_moves_money_and_was_begun_in_the_future_is_of_unknown_age() -> None:
+    table = Table()
+    _refund(table, "a", CLOCKS_DIFFER_SECONDS_MAX)
+    table.run(ReleaseRequest(request_id="r", lease="a"))
+    assert _refund(table, "b", -1) == "request_outcome_unknown"
+    assert _refund(table, "b", 0) == ("r", "b")
+
+
+def test_what_moves_no_money_may_be_done_again_at_any_age() -> None:
+    table = Table()
+    _begin(table, "a")
+    assert _begin(table, "b", 100 * REDO_SECONDS_MAX) == ("r", "b")
 
 
 def test_what_was_never_begun_cannot_be_finished() -> None:

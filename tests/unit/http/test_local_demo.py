@@ -140,6 +140,12 @@ def test_a_request_without_a_name_is_turned_away(system: Any) -> None:
         "x-original-host",
         "cf-connecting-ip",
         "true-client-ip",
+        "x-cluster-client-ip",
+        "fly-client-ip",
+        "x-envoy-external-address",
+        "x-amzn-trace-id",
+        "x_forwarded_for",
+        "x_real_ip",
     ],
 )
 @pytest.mark.parametrize("value", ["127.0.0.1", ""])
