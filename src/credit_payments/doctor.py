@@ -12,6 +12,7 @@ from credit_payments.domain.diagnosis import Diagnosis, Finding
 from credit_payments.domain.findings import backlog, configuration, database, stripe, webhooks
 from credit_payments.domain.vitals import Health
 from credit_payments.errors import (
+    ConfigurationError,
     CreditPaymentsError,
     NotConfigured,
     SchemaMismatch,
@@ -107,7 +108,7 @@ class Doctor:
         except NotConfigured:  # the source has just lost it
             yield stripe.of_mode(None, None)
             return
-        yield stripe.of_key(traits.payments, livemode)
+        yield stripe.of_key(traits.payments, livemode, self._settings.stripe_api_base)
         if traits.clock is not None:
             tolerance = self._settings.webhook_tolerance_seconds
             yield stripe.of_clock(traits.clock, tolerance_seconds=tolerance)
@@ -122,8 +123,9 @@ class Doctor:
 
 def of_opening(error: Exception) -> Iterable[Finding]:
     """Why there is no system: mostly the database, but keys and prices may be wrong, too."""
-    if not isinstance(error, CreditPaymentsError):  # a file system's, whose words may be anything
-        error = StorageUnavailable(f"It cannot be opened ({type(error).__name__}).")
+    if not isinstance(error, CreditPaymentsError):  # a file system's, which may name any path
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        error = ConfigurationError(f"It cannot be opened: {reason}.", param="database")
     if isinstance(error, SchemaMismatch | StorageUnavailable) or error.param == "database":
         return (database.of_error(error),)
     return configuration.of_error(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from types import TracebackType
 from typing import IO, NoReturn, Self
@@ -145,13 +146,6 @@ class System(Auditor):
             expires_seconds=settings.purchase_expires_seconds,
             jobs=jobs,
         )
-        self.notifications = Notifications(
-            self.queue,
-            telling,
-            notifier=notifier,
-            in_background=settings.deliver_notifications,
-            watch=lambda wake: storage.watch(Notification, wake),
-        )
         self._health = HealthCheck(
             storage,
             self.queue,
@@ -160,6 +154,14 @@ class System(Auditor):
             commands_max=settings.queue_commands_max,
             database=settings.database.partition("://")[0],
             schema_version=schema_version,
+        )
+        # The last, as it may start a thread: where anything else fails, none is left behind.
+        self.notifications = Notifications(
+            self.queue,
+            telling,
+            notifier=notifier,
+            in_background=settings.deliver_notifications,
+            watch=lambda wake: storage.watch(Notification, wake),
         )
 
     def on(self, kind: str) -> Callable[[H], H]:
@@ -367,10 +369,11 @@ class System(Auditor):
 
     def close(self) -> None:
         """Finish what waits, then release connections and database; safe to call twice."""
-        self.notifications.close()
-        self.queue.close()
-        self._gateway.close()
-        self._storage.close()
+        with ExitStack() as parts:  # the others also where one raises; the last is closed first
+            parts.callback(self._storage.close)
+            parts.callback(self._gateway.close)
+            parts.callback(self.queue.close)
+            parts.callback(self.notifications.close)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A system holds secrets and connections, and is not pickled: connect anew")

@@ -119,6 +119,14 @@ def test_a_collection_that_the_server_does_not_check_any_more_is_named(
     assert observed(url).unchecked == ()
 
 
+def test_a_collection_that_was_dropped_is_missed(mongo_url: str) -> None:
+    with temporary_database(mongo_url) as url:
+        MongoStorage(url).close()
+        with MongoClient[Document](url) as client:
+            client.get_default_database().drop_collection("events")
+        assert observed(url).missing_tables == ("events",)
+
+
 @pytest.mark.parametrize(("default", "fits"), [(False, [True, False]), (None, [True])])
 def test_a_majority_that_does_not_answer_from_its_journals_does_not_fit(
     url: str, monkeypatch: pytest.MonkeyPatch, default: bool | None, fits: list[bool]

@@ -17,7 +17,7 @@ from tests.support.servers.fixtures import skipping_where_missing
 
 from credit_payments.adapters.postgres import PostgresStorage
 from credit_payments.domain.traits import DatabaseTraits, Index
-from credit_payments.errors import StorageUnavailable
+from credit_payments.errors import ConfigurationError, StorageUnavailable
 
 LISTING = Index("lots", ("user_id", "open", "priority", "expires_at", "sequence"))
 EXPIRING = Index("lots", ("user_id", "open", "expires_at", "sequence"), ending="expires_at")
@@ -121,6 +121,24 @@ def test_the_least_rights_suffice_to_look_and_one_that_is_missing_comes_with_its
     ]
     run(postgres_database, *rights)
     assert observed(url).missing_rights == ()
+
+
+def test_who_may_not_even_read_the_version_is_told_that(
+    postgres_database: str,
+    role: str,  # noqa: F811 - the fixture
+) -> None:
+    PostgresStorage(postgres_database).close()
+    with pytest.raises(ConfigurationError, match="GRANT SELECT ON credit_payments_migrations"):
+        observed(as_role(postgres_database, role))
+
+
+def test_a_table_that_was_dropped_is_missed(postgres_database: str) -> None:
+    PostgresStorage(postgres_database).close()
+    run(postgres_database, "DROP TABLE quarantine", "DROP TABLE events")
+    traits = observed(postgres_database)
+    assert traits.missing_tables == ("events", "quarantine")
+    assert {one.index.table for one in traits.missing_indexes} == {"events", "quarantine"}
+    assert traits.missing_rights == ()
 
 
 def test_the_settings_are_those_of_our_own_transactions(database: str) -> None:

@@ -175,7 +175,9 @@ def test_another_api_version_is_refused(version: object) -> None:
     assert refused(stripe_api_version=version).param == "stripe_api_version"
 
 
-@pytest.mark.parametrize("database", ["", "credits.db", None, "://x"])
+@pytest.mark.parametrize(
+    "database", ["", "credits.db", None, "://x", "sqlite:///x.db ", "\tmemory://"]
+)
 def test_a_database_that_is_no_url_is_refused(database: object) -> None:
     assert refused(database=database).param == "database"
 

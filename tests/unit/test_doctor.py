@@ -17,7 +17,7 @@ from credit_payments.adapters.memory import MemoryStorage
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.config import FixedSecrets, Settings
-from credit_payments.doctor import Doctor
+from credit_payments.doctor import Doctor, of_opening
 from credit_payments.domain.diagnosis import Diagnosis, Finding
 from credit_payments.domain.records import Event
 from credit_payments.domain.traits import Access, StripeTraits
@@ -289,6 +289,11 @@ def diagnosed(**settings: Any) -> dict[str, Finding]:
     return {one.name: one for one in diagnosis.findings}
 
 
+def diagnosed_in_full(settings: dict[str, Any]) -> Diagnosis:
+    with cp.connect(**settings) as system:
+        return system.diagnose(webhook_url=URL)
+
+
 def test_settings_that_cannot_be_used_are_told_one_by_one() -> None:
     found = diagnosed(stripe_secret_key="hunter2", webhook_mode="sometimes")
     assert {one.name: one.level for one in found.values()} == {
@@ -319,6 +324,28 @@ def test_a_schema_that_is_behind_is_told_with_the_command(
     assert found["database.schema"].level == "problem"
     assert "schema version 2" in found["database.schema"].said
     assert "credit-payments migrate" in str(found["database.schema"].advice)
+
+
+def test_a_table_that_was_dropped_is_told_and_that_nothing_can_be_read(
+    settings: dict[str, Any], examine: Examine, tmp_path: Path
+) -> None:
+    before = examine()
+    storage = SqliteStorage(tmp_path / "credits.db")
+    with storage._connections.writer() as connection:
+        connection.execute("DROP TABLE events")
+    storage.close()
+    found = changes(before, diagnosed_in_full(settings))
+    assert {name: one.level for name, one in found.items()} == {
+        "database.tables": "problem",
+        "events": "problem",
+    }
+    assert found["database.tables"].said == "missing: events"
+
+
+def test_a_folder_that_may_not_be_entered_is_no_server_to_start() -> None:
+    (found,) = of_opening(PermissionError(13, "Permission denied", "/hunter2"))
+    assert (found.name, found.said) == ("database", "It cannot be opened: Permission denied.")
+    assert "user's rights" in str(found.advice)
 
 
 def test_a_path_that_leads_nowhere_is_told(settings: dict[str, Any], tmp_path: Path) -> None:

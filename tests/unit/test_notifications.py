@@ -66,6 +66,19 @@ def rows(system: cp.System) -> list[Notification]:
         return list(reader.scan(Notification, order=("notification_id",)))
 
 
+def test_a_system_that_cannot_be_joined_leaves_no_thread_behind(
+    open_system: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr("credit_payments.system.HealthCheck", fail)
+    before = threading.active_count()
+    with pytest.raises(ArithmeticError):
+        open_system(deliver_notifications=True, notifier=Told())
+    assert threading.active_count() == before
+
+
 # -- what is told ------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ cause of ours, which logs would print.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,11 @@ _REFUSED_USER = {13, 18, 8000}
 _INVALID_DOCUMENT = {121, 10334, 17280, 17419}
 _TIMED_OUT = {50, 64, 202, 262}
 _SNAPSHOT_TOO_OLD = {239, 246}
+_CAUSES = re.compile(
+    "Connection refused|Name or service not known|No route to host|certificate verify failed|"
+    "timed out|No replica set members"
+)
+"""What a driver's error may say besides names of servers; the rest of it is not passed on."""
 _UNENCODABLE = (BSONError, UnicodeEncodeError, OverflowError)
 """What bson raises for values that it has no form for: half of a character, ints over 64 bits."""
 
@@ -63,7 +69,9 @@ def translation(error: Exception) -> Exception:
         return CreditPaymentsError(
             f"MongoDB cannot hold a row ({type(error).__name__}).", code="row_refused"
         )
-    return StorageUnavailable(f"The MongoDB database cannot be reached ({type(error).__name__}).")
+    cause = _CAUSES.search(str(error))
+    told = ": ".join([type(error).__name__, *([cause[0]] if cause else [])])
+    return StorageUnavailable(f"The MongoDB database cannot be reached ({told}).")
 
 
 def of_code(code: int | None, answer: Mapping[str, Any]) -> Exception:

@@ -31,14 +31,19 @@ def inspected(connections: Connections, *, has_transactions: bool) -> DatabaseTr
     if is_imitation(client):
         return DatabaseTraits(kind="mongomock", is_kept=False, has_transactions=False)
     with within(connections.seconds_max):
+        collections = {
+            found["name"]: found.get("options", {})
+            for found in connections.database.list_collections()
+        }
         hello = client.admin.command("hello")
         return DatabaseTraits(
             kind=f"MongoDB {client.server_info()['version']}, {_form(hello)}",
             has_transactions=has_transactions,
             is_writable=bool(hello.get("isWritablePrimary", True)),
             settings=tuple(_settings(connections, hello)),
+            missing_tables=tuple(kind.TABLE for kind in RECORDS if kind.TABLE not in collections),
             missing_indexes=tuple(_missing(connections)),
-            unchecked=tuple(_unchecked(connections)),
+            unchecked=tuple(_unchecked(collections)),
         )
 
 
@@ -112,12 +117,9 @@ def _create_index(kind: type[Record], index: Index) -> str:
     return f"db.{index.table}.createIndex({keys}, {json.dumps(options)})"
 
 
-def _unchecked(connections: Connections) -> Iterator[str]:
-    options = {
-        found["name"]: found.get("options", {}) for found in connections.database.list_collections()
-    }
+def _unchecked(collections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for kind in RECORDS:
-        ours = options.get(kind.TABLE, {})
+        ours = collections.get(kind.TABLE, {})
         is_strict = ours.get("validationLevel", "strict") == "strict"
         refuses = ours.get("validationAction", "error") == "error"
         if not (ours.get("validator") and is_strict and refuses):

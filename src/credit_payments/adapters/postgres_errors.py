@@ -24,6 +24,7 @@ from credit_payments.errors import (
 )
 from credit_payments.ports.storage import WriteConflict
 
+_QUOTED = re.compile(r':? "[^"]*"')
 _MISCONFIGURED = re.compile(
     r"password|does not exist|pg_hba\.conf|permission denied|not permitted|authentication"
 )
@@ -144,5 +145,6 @@ def of_connecting(error: psycopg.Error) -> Exception:
     if "FATAL" in reason and _MISCONFIGURED.search(reason):
         return ConfigurationError(f"PostgreSQL refuses the connection: {reason}", param="database")
     if "failed: " not in str(error):  # no server was found: its name may be part of a password
-        reason = str(error).rpartition(": ")[2] if ": " in str(error) else "no answer in time"
+        told = _QUOTED.sub("", str(error))  # and so may a port, or any other value
+        reason = told.rpartition(": ")[2] if ": " in told else "no answer in time"
     return StorageUnavailable(f"PostgreSQL cannot be reached: {reason}")

@@ -20,6 +20,11 @@ _SERVER = Statement(
 _NAMES = ("fsync", "full_page_writes", "synchronous_commit")
 _SETTINGS = Statement(f"SELECT {', '.join(f'current_setting({name!r})' for name in _NAMES)}")
 _SAFE = ("on", "remote_apply")
+_MISSING_TABLES = """
+SELECT name FROM unnest($1::text[]) WITH ORDINALITY AS wanted(name, place)
+WHERE to_regclass(quote_ident(name)) IS NULL
+ORDER BY place
+"""
 _INDEXES = """
 SELECT tables.relname::text, indexes.indisunique,
     pg_get_expr(indexes.indpred, indexes.indrelid),
@@ -30,7 +35,7 @@ JOIN pg_class AS tables ON tables.oid = to_regclass(quote_ident(wanted.name))
 JOIN pg_index AS indexes ON indexes.indrelid = tables.oid
 WHERE indexes.indisvalid AND indexes.indislive
 """
-# Of a table that is not there nothing is said: that is another schema, and told by who reads it.
+# Of a table that is not there nothing is said.
 _RIGHTS = """
 SELECT wanted.place
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
@@ -56,10 +61,11 @@ def inspected(
     """
     needed = list(_needed())
     tables = array([kind.TABLE for kind in RECORDS])
-    ((version, follows, user),), indexes, lacking = _ask(
+    ((version, follows, user),), absent, indexes, lacking = _ask(
         connections.reader(),
         reading,
         _SERVER,
+        Statement(_MISSING_TABLES, (tables,)),
         Statement(_INDEXES, (tables,)),
         Statement(_RIGHTS, [array(column) for column in zip(*needed, strict=True)]),
     )
@@ -69,6 +75,7 @@ def inspected(
         kind=f"PostgreSQL {version.partition(' ')[0]}",
         is_writable=not follows,
         settings=tuple(map(_setting, _NAMES, settings)),
+        missing_tables=tuple(name for (name,) in absent),
         missing_indexes=tuple(missing(map(_index, indexes))),
         missing_rights=tuple(_grant(*needed[int(place) - 1], user) for (place,) in lacking),
     )

@@ -84,10 +84,18 @@ class PostgresSchema:
             if not found:
                 return []
             self._rows(_PIN, found[0][0])
-            rows = self._rows(
-                "SELECT version, name, checksum, applied_at FROM credit_payments_migrations "
-                "ORDER BY version"
-            )
+            try:
+                rows = self._rows(
+                    "SELECT version, name, checksum, applied_at FROM credit_payments_migrations "
+                    "ORDER BY version"
+                )
+            except errors.InsufficientPrivilege:
+                raise ConfigurationError(
+                    "The database's user may not read which schema it has: "
+                    "GRANT SELECT ON credit_payments_migrations, and on the tables what "
+                    "`credit-payments doctor` then names.",
+                    param="database",
+                ) from None
             return [Applied(*row) for row in rows]
 
     @contextmanager

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 import msgspec
 
 from credit_payments.adapters.sql_indexes import ending_of, missing
+from credit_payments.domain.records import RECORDS
 from credit_payments.domain.traits import DatabaseSetting, DatabaseTraits, Index
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _READ_ONLY = sqlite3.SQLITE_READONLY
 _PRIMARY_CODE = 0xFF  # further bits tell which kind it is: https://www.sqlite.org/rescode.html
 _CHANGE_NOTHING = "UPDATE credit_payments_migrations SET name = name WHERE 0"
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 _INDEXES = """
 SELECT tables.name, found."unique", partial.sql,
     (SELECT json_group_array(name) FROM (SELECT name FROM pragma_index_info(found.name)
@@ -30,6 +32,7 @@ def inspected(connection: sqlite3.Connection) -> DatabaseTraits:
         kind=f"SQLite {sqlite3.sqlite_version}",
         is_writable=_is_writable(connection),
         settings=tuple(_settings(connection)),
+        missing_tables=tuple(_missing_tables(connection)),
         missing_indexes=tuple(missing(_indexes(connection))),
     )
 
@@ -55,6 +58,11 @@ def _settings(connection: sqlite3.Connection) -> Iterator[DatabaseSetting]:
     (level,) = connection.execute("PRAGMA synchronous").fetchone()
     is_full = level >= _SYNCHRONOUS.index("FULL")
     yield DatabaseSetting("synchronous", _SYNCHRONOUS[level], "FULL", fits=is_full)
+
+
+def _missing_tables(connection: sqlite3.Connection) -> Iterator[str]:
+    there = {name for (name,) in connection.execute(_TABLES)}
+    yield from (kind.TABLE for kind in RECORDS if kind.TABLE not in there)
 
 
 def _indexes(connection: sqlite3.Connection) -> Iterator[Index]:

@@ -150,7 +150,7 @@ class _Observer:
     def _note(self, headers: Mapping[str, str] | None, asked_at: datetime) -> None:
         answered_at = self._now()
         named = {name.lower(): value for name, value in (headers or {}).items()}
-        self.api_version = named.get("stripe-version", self.api_version)
+        self.api_version = named.get("stripe-version") or self.api_version
         said = _instant(named.get("date", ""))
         if said is None:
             return

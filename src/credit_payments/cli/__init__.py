@@ -5,6 +5,9 @@ Nothing heavy is imported before a command asks for it, so that `--help` answers
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
+
 __all__ = ["main"]
 
 _PROGRAM = "credit-payments"
@@ -26,4 +29,7 @@ def main() -> None:
         ) from None
     from credit_payments.cli.commands import commands  # noqa: PLC0415 - needs click
 
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        # A terminal that has no "…" shows a question mark; the command does not break off.
+        sys.stdout.reconfigure(errors="replace")
     commands.main(prog_name=_PROGRAM)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from textwrap import indent
 
 import attrs
@@ -15,7 +17,7 @@ import msgspec
 from credit_payments.bootstrap import diagnose
 from credit_payments.cli.systems import hosts
 from credit_payments.doctor import of_opening
-from credit_payments.domain.diagnosis import LEVELS, Diagnosis, Finding, Level
+from credit_payments.domain.diagnosis import LEVELS, Diagnosis, Finding, Level, problem
 from credit_payments.errors import CreditPaymentsError
 
 EXIT_CODES: dict[Level, int] = {"ok": 0, "warning": 1, "problem": 2}
@@ -51,11 +53,27 @@ def _of_settings(database: str | None, webhook_url: str | None) -> Diagnosis:
 
 
 def _of_app(app: str, webhook_url: str | None) -> Diagnosis:
-    try:
-        with hosts(app) as system:
-            return system.diagnose(webhook_url=webhook_url)
-    except (CreditPaymentsError, OSError) as error:  # of the host's own `connect`
-        return Diagnosis(tuple(of_opening(error)))
+    with ExitStack() as opened:
+        try:
+            system = opened.enter_context(hosts(app))
+        except click.ClickException:  # there is no such app
+            raise
+        except CreditPaymentsError as error:  # of the host's own `connect`
+            return Diagnosis(tuple(of_opening(error)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - of the host's own code
+            return Diagnosis((_of_host(app, error),))
+        return system.diagnose(webhook_url=webhook_url)
+
+
+def _of_host(app: str, error: BaseException) -> Finding:
+    """Whose words may hold anything, a secret too: its kind is told, and how to see the rest."""
+    module, _, path = app.partition(":")
+    see = f"import {module}; {module}.{path}()"
+    return problem(
+        "app",
+        f"{app} cannot be had: {type(error).__name__}",
+        f"see where; what it prints may hold secrets: python -c {shlex.quote(see)}",
+    )
 
 
 def _told(found: Diagnosis) -> Iterator[str]:
@@ -63,13 +81,18 @@ def _told(found: Diagnosis) -> Iterator[str]:
     for one in found.findings:
         yield _line(one, width)
         if one.advice is not None:
-            yield indent(one.advice, " " * 9)
+            yield indent("\n".join(map(_printable, one.advice.split("\n"))), " " * 9)
     yield f"\n{_summary(found)}"
 
 
 def _line(one: Finding, width: int) -> str:
     padding = " " * (9 - len(one.level))
-    return f"{_styled(one.level)}{padding}{one.name:<{width}}  {one.said}"
+    return f"{_styled(one.level)}{padding}{one.name:<{width}}  {_printable(one.said)}"
+
+
+def _printable(text: str) -> str:
+    """A line that stays one, and gives a terminal no orders: it may hold what Stripe has told."""
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def _summary(found: Diagnosis) -> str:
@@ -88,4 +111,5 @@ def _styled(level: Level) -> str:
 
 def _is_colored() -> bool:
     """On a terminal, unless its user wants none (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    is_seen = sys.stdout is not None and sys.stdout.isatty()
+    return is_seen and not os.environ.get("NO_COLOR")

@@ -59,7 +59,7 @@ def hosts(app: str) -> Iterator[System]:
 def _find(app: str) -> object:
     """What `module:attribute` names; modules are looked for in the working directory, too."""
     module, _, path = app.partition(":")
-    if not module or not path:
+    if not module.strip(".") or module.startswith(".") or not path:
         raise click.BadParameter("give it as module:attribute", param_hint="--app")
     if "" not in sys.path:
         sys.path.insert(0, "")

@@ -63,7 +63,10 @@ def problems(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _database_problems(database: object) -> Iterator[tuple[str, str]]:
-    if not _matches(_DATABASE, database):
+    if isinstance(database, str) and database != database.strip():
+        # Behind sqlite:/// it would be another file: a new one, and empty.
+        yield "database", "remove the white space around it"
+    elif not _matches(_DATABASE, database):
         yield (
             "database",
             "give a URL, such as sqlite:///credits.db or memory://",

@@ -74,6 +74,8 @@ class DatabaseTraits:
         has_transactions: without them a crash may leave half of a write.
         is_writable: whether it takes writes now, for all that it tells.
         settings: what durability rests on, as it is in force for our own transactions.
+        missing_tables: tables, or collections, that are not there; what else is said of them is of
+            no use.
         missing_indexes: of those that the records name.
         missing_rights: statements that give the database's user what it lacks; None where users
             have no rights.
@@ -86,6 +88,7 @@ class DatabaseTraits:
     has_transactions: bool = True
     is_writable: bool = True
     settings: tuple[DatabaseSetting, ...] = ()
+    missing_tables: tuple[str, ...] = ()
     missing_indexes: tuple[MissingIndex, ...] = ()
     missing_rights: tuple[str, ...] | None = None
     unchecked: tuple[str, ...] | None = None

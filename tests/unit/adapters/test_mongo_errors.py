@@ -48,6 +48,13 @@ def test_every_class_of_the_driver_is_translated(kind: type[Exception]) -> None:
     assert SECRET not in str(told)
 
 
+def test_why_a_server_cannot_be_reached_is_told_in_words_of_our_own_choice() -> None:
+    told = translation(
+        errors.ServerSelectionTimeoutError(f"{SECRET}:1: Connection refused {SECRET}")
+    )
+    assert str(told).endswith("(ServerSelectionTimeoutError: Connection refused).")
+
+
 @pytest.mark.parametrize("code", [112, 11000])
 def test_another_writer_is_a_conflict(code: int) -> None:
     assert isinstance(translation(errors.OperationFailure(SECRET, code)), WriteConflict)

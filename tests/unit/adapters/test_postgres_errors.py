@@ -109,6 +109,21 @@ def test_a_connection_that_fails_is_a_mistake_or_may_come(message: str, expected
     assert "\n" not in str(ours)
 
 
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ('connection is bad: invalid port number: "hunter2"', "invalid port number"),
+        ('connection is bad: invalid sslmode value: "hunter2"', "invalid sslmode value"),
+        ('connection is bad: definition of service "hunter2" not found', "service not found"),
+        ("failed to resolve host 'hunter2@db': [Errno -2] Name not known", "Name not known"),
+    ],
+)
+def test_a_value_of_the_url_is_not_told(message: str, reason: str) -> None:
+    ours = str(of_connecting(psycopg.OperationalError(message)))
+    assert ours.endswith(reason)
+    assert "hunter2" not in ours
+
+
 def test_errors_can_be_pickled() -> None:
     for state in ("22P05", "42501", "57P01", None):
         ours = translation(state)

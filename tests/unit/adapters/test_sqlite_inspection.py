@@ -66,6 +66,12 @@ def test_an_index_by_another_name_counts(path: Path) -> None:
     assert missing(path) == []
 
 
+def test_a_table_that_was_dropped_is_missed(path: Path) -> None:
+    run(path, "DROP TABLE quarantine", "DROP TABLE events")
+    with closing(SqliteStorage(path)) as storage:
+        assert storage.inspect().missing_tables == ("events", "quarantine")
+
+
 def test_settings_that_are_not_durable_do_not_fit(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

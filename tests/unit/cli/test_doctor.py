@@ -18,6 +18,7 @@ import credit_payments as cp
 from credit_payments.cli import doctor as doctor_module
 from credit_payments.cli.commands import commands
 from credit_payments.domain import events
+from credit_payments.domain.diagnosis import Diagnosis, problem
 from credit_payments.testing.simulator import StripeSimulator
 
 URL = "https://shop.example/stripe/webhook"
@@ -183,6 +184,12 @@ def broken():
 
 def nowhere():
     return cp.connect(database="sqlite:///no/such/folder/app.db")
+
+def fails():
+    raise RuntimeError("postgresql://ada:CANARY@host/x")
+
+def leaves():
+    raise SystemExit(0)
 """
 
 
@@ -226,6 +233,51 @@ def test_a_system_that_the_host_cannot_build_is_a_finding(
     assert code == 2
     assert "Traceback" not in err
     assert [(one["name"], one["level"]) for one in findings.values()] == [(name, "problem")]
+
+
+@pytest.mark.parametrize(
+    ("app", "kind"), [("fails", "RuntimeError"), ("leaves", "SystemExit"), ("run", "TypeError")]
+)
+def test_an_app_that_fails_is_a_finding_without_its_words(
+    tmp_path: Path, app: str, kind: str
+) -> None:
+    (tmp_path / "subprocess_of.py").write_text("from subprocess import run")
+    module = "subprocess_of" if app == "run" else "doctors_shop"
+    code, findings, err = run_app(tmp_path, f"{module}:{app}")
+    assert (code, err) == (2, "")
+    (found,) = findings.values()
+    assert (found["name"], found["level"]) == ("app", "problem")
+    assert found["said"] == f"{module}:{app} cannot be had: {kind}"
+    assert found["advice"].endswith(f"python -c 'import {module}; {module}.{app}()'")
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_a_terminal_that_has_not_every_letter_is_told_all_the_same(
+    tmp_path: Path, options: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "credit_payments", "doctor", *options.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, b"")
+    assert b"`credit-payments migrate --database ?`" in done.stdout
+    assert not options or json.loads(done.stdout.decode("latin-1"))["level"] == "problem"
+
+
+def test_what_others_have_named_stays_in_its_line() -> None:
+    found = Diagnosis((problem("app", "\x1b[31mred\nok  fine", "one\ntwo\x07"),))
+    lines = "\n".join(doctor_module._told(found)).splitlines()
+    assert lines[0].endswith("  " + " [31mred ok  fine")
+    assert lines[1:3] == [" " * 9 + "one", " " * 9 + "two "]
+
+
+def test_without_any_output_nothing_is_coloured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert not doctor_module._is_colored()
 
 
 def test_an_app_that_is_none_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -16,13 +16,19 @@ from credit_payments.domain.vitals import (
 
 
 def of_health(health: Health) -> Iterator[Finding]:
-    """What health has read; of the database nothing where that did not answer."""
+    """What health has read; of the database no more than that where it did not answer."""
     yield _of_queue(health.queue)
     if health.inbox is not None:
         yield _of_waiting(health.inbox, health.stripe.webhook_mode)
         yield _of_dead(health.inbox)
     if health.database.answers:
         yield _of_last(health.last_event)
+    else:
+        yield problem(
+            "events",
+            "what waits cannot be read",
+            "see what else is said of the database, and what its own log says; then ask again",
+        )
     if health.quarantine is not None:
         yield _of_quarantine(health.quarantine.open)
     if health.notifications is not None:

@@ -33,12 +33,14 @@ def of_traits(
         yield ok("database.schema", f"version {schema_version}, which this release needs")
     if traits.settings:
         yield _of_settings(traits.settings)
+    gone = traits.missing_tables
     if traits.is_kept:
-        yield _of_indexes(traits.missing_indexes)
+        yield _of_tables(gone)
+        yield _of_indexes([one for one in traits.missing_indexes if one.index.table not in gone])
     if traits.missing_rights is not None:
         yield _of_rights(traits.missing_rights)
     if traits.unchecked is not None:
-        yield _of_checks(traits.unchecked)
+        yield _of_checks([name for name in traits.unchecked if name not in gone])
 
 
 def of_error(error: CreditPaymentsError) -> Finding:
@@ -49,8 +51,8 @@ def of_error(error: CreditPaymentsError) -> Finding:
         return problem(
             "database",
             error.message,
-            "start it, or mend its address and the way there; meanwhile webhooks are answered "
-            "with 503, and Stripe delivers them again for three days",
+            "start it, mend its address and the way there, or end what locks it; meanwhile "
+            "webhooks are answered with 503, and Stripe delivers them again for three days",
         )
     return problem(
         "database",
@@ -61,7 +63,11 @@ def of_error(error: CreditPaymentsError) -> Finding:
 
 def _mending(message: str) -> str:
     if COMMAND in message:
-        return f"take a backup, see what `{COMMAND} --dry-run` says, then run `{COMMAND}`"
+        return (
+            f"take a backup, then run `{COMMAND} --database …`: first with --dry-run, which says "
+            "what it would do. Where that is nothing, somebody has changed the schema: restore a "
+            "backup"
+        )
     return "install the release that has written it, or restore a backup"
 
 
@@ -87,6 +93,17 @@ def _of_settings(settings: Sequence[DatabaseSetting]) -> Finding:
     wanted = ", ".join(f"{one.name} to {one.wanted}" for one in unfit)
     return problem(
         "database.durability", f"{said}: power loss may take what was acknowledged", f"set {wanted}"
+    )
+
+
+def _of_tables(missing: Sequence[str]) -> Finding:
+    if not missing:
+        return ok("database.tables", "all are there")
+    return problem(
+        "database.tables",
+        f"missing: {', '.join(missing)}",
+        "stop what writes, and restore a backup: they were made with the schema, so somebody has "
+        "dropped them since",
     )
 
 

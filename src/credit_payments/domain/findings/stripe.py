@@ -32,8 +32,12 @@ def of_mode(livemode: bool | None, server: str | None) -> Finding:  # noqa: FBT0
     return ok("stripe.mode", mode if server is None else f"{mode}, and {server} stands for Stripe")
 
 
-def of_key(access: Access, livemode: bool | None) -> Finding:  # noqa: FBT001 - as settings
-    """Whether Stripe accepts the key, and lets it read payments."""
+def of_key(
+    access: Access,
+    livemode: bool | None,  # noqa: FBT001 - as settings
+    server: str | None = None,
+) -> Finding:
+    """Whether Stripe accepts the key, and lets it read payments; `server` as above."""
     key = f"the {'live' if livemode else 'test'} key"
     if access == "granted":
         return ok("stripe.key", f"Stripe accepts {key}")
@@ -55,7 +59,7 @@ def of_key(access: Access, livemode: bool | None) -> Finding:  # noqa: FBT001 - 
     return problem(
         "stripe.key",
         "no usable answer from Stripe",
-        "see whether https://api.stripe.com can be reached from here, and "
+        f"see whether {server or 'https://api.stripe.com'} can be reached from here, and "
         "https://status.stripe.com; what was paid meanwhile comes by webhook or reconciliation",
     )
 

@@ -10,7 +10,7 @@ from credit_payments.domain import events
 from credit_payments.domain.diagnosis import Finding, ok, problem, warning
 from credit_payments.domain.findings.stripe import of_endpoint_version
 from credit_payments.domain.stripe_facts import ChargeFacts, DisputeFacts, RefundFacts
-from credit_payments.domain.traits import StripeTraits, WebhookEndpoint
+from credit_payments.domain.traits import Access, StripeTraits, WebhookEndpoint
 
 _EVERY = "*"
 _MOVE_MONEY = {
@@ -44,15 +44,7 @@ def of_endpoints(
         livemode: which of Stripe's modes.
     """
     if traits.webhooks != "granted":
-        yield warning(
-            "webhooks.endpoint",
-            "the key may not read which endpoints are registered"
-            if traits.webhooks == "forbidden"
-            else "Stripe did not say which endpoints are registered",
-            "give a restricted key the permission to read Webhook Endpoints, or look at "
-            "https://dashboard.stripe.com/webhooks: the endpoint has to be enabled, with "
-            f"{', '.join(types)}",
-        )
+        yield _of_silence(traits.webhooks, types)
         return
     ours = [found for found in traits.endpoints if found.livemode == livemode]
     if url is not None:
@@ -88,11 +80,27 @@ def _covered(found: WebhookEndpoint, types: Sequence[str]) -> list[str]:
     return [kind for kind in types if kind in found.enabled_events]
 
 
+def _of_silence(access: Access, types: Sequence[str]) -> Finding:
+    """Stripe did not tell: somebody has to look."""
+    said, ask = "Stripe did not say which endpoints are registered", "ask again"
+    if access == "forbidden":
+        said = "the key may not read which endpoints are registered"
+        ask = "give it the permission to read Webhook Endpoints"
+    return warning(
+        "webhooks.endpoint",
+        said,
+        f"{ask}, or look at https://dashboard.stripe.com/webhooks: the endpoint has to be enabled, "
+        f"with {', '.join(types)}",
+    )
+
+
 def _of_none(
     ours: Sequence[WebhookEndpoint], url: str | None, types: Sequence[str], *, livemode: bool
 ) -> Finding:
     """No endpoint is sent our events; it may be there, and disabled."""
-    disabled = [found for found in ours if not found.is_enabled and _covered(found, types)]
+    disabled = [found for found in ours if not found.is_enabled]
+    if url is None:  # others' may be among them
+        disabled = [found for found in disabled if _covered(found, types)]
     if disabled:
         return problem(
             "webhooks.endpoint",
@@ -100,10 +108,12 @@ def _of_none(
             _update(disabled[0], "disabled=false"),
         )
     mode = "live" if livemode else "test"
+    # What is left out of a URL would be missing in the endpoint, too: its owner puts it there.
+    whole = url if url is not None and shown(url) == url else "https://…/stripe/webhook"
     create = (
         f"register it, and set stripe_webhook_secret to its signing secret:\n"
         f"stripe webhook_endpoints create{_live(livemode=livemode)} "
-        f"--url {shlex.quote(shown(url) if url else 'https://…/stripe/webhook')} {_enabling(types)}"
+        f"--url {shlex.quote(whole)} {_enabling(types)}"
     )
     if url is not None:
         return problem(

@@ -134,11 +134,14 @@ def test_that_no_event_ever_came_is_told() -> None:
     assert (found.level, found.said) == ("ok", "none has come yet")
 
 
-def test_of_a_database_that_does_not_answer_nothing_is_told() -> None:
+def test_a_database_that_does_not_answer_is_told_instead_of_what_waits() -> None:
     down = vitals.Health(
         checked_at=WELL.checked_at,
         stripe=WELL.stripe,
         database=attrs.evolve(WELL.database, answers=False),
         queue=WELL.queue,
     )
-    assert [one.name for one in backlog.of_health(down)] == ["queue"]
+    assert [(one.name, one.level) for one in backlog.of_health(down)] == [
+        ("queue", "ok"),
+        ("events", "problem"),
+    ]

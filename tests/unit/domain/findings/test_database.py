@@ -48,6 +48,7 @@ def test_a_database_that_is_well_has_only_good_findings() -> None:
         "database",
         "database.schema",
         "database.durability",
+        "database.tables",
         "database.indexes",
         "database.rights",
         "database.checks",
@@ -108,6 +109,17 @@ def test_a_missing_unique_index_is_a_problem() -> None:
     assert found.advice == "CREATE INDEX …;\nCREATE UNIQUE INDEX …;"
 
 
+def test_of_a_table_that_is_gone_nothing_else_is_told() -> None:
+    found = changed(
+        missing_tables=("lots",), missing_indexes=(LISTING,), missing_rights=(), unchecked=("lots",)
+    )
+    assert (found.name, found.level) == ("database.tables", "problem")
+    assert found.said == "missing: lots"
+    assert "restore a backup" in str(found.advice), "an index cannot be made on what is not there"
+    both = findings(missing_tables=("lots",), missing_indexes=(LISTING, KEEPING_ONE))
+    assert both["database.indexes"].advice == KEEPING_ONE.remedy
+
+
 def test_a_right_that_is_missing_comes_with_its_grant() -> None:
     found = changed(missing_rights=("GRANT INSERT ON entries TO shop;",))
     assert (found.name, found.level) == ("database.rights", "problem")
@@ -126,7 +138,7 @@ def test_a_schema_that_is_behind_is_to_be_migrated() -> None:
         check_current(steps, [])
     found = database.of_error(behind.value)
     assert (found.name, found.level) == ("database.schema", "problem")
-    assert "then run `credit-payments migrate`" in str(found.advice)
+    assert "then run `credit-payments migrate --database …`" in str(found.advice)
 
 
 def test_a_schema_that_is_ahead_wants_another_release() -> None:

@@ -74,6 +74,12 @@ def test_a_key_that_does_not_do_comes_with_advice(
     assert advice in str(found.advice)
 
 
+def test_where_stripe_cannot_be_reached_the_server_is_named_that_is_asked() -> None:
+    found = stripe.of_key("unavailable", False, "http://127.0.0.1:12111")
+    assert "http://127.0.0.1:12111 can be reached" in str(found.advice)
+    assert "https://api.stripe.com can" in str(stripe.of_key("unavailable", False).advice)
+
+
 def test_the_mode_of_the_key_is_told() -> None:
     live, test, none = (stripe.of_mode(mode, None) for mode in (True, False, None))
     assert (live.level, live.said) == ("ok", "live: real money moves")

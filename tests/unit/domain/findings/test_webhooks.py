@@ -59,6 +59,20 @@ def test_one_that_is_disabled_is_a_problem_with_the_command_that_enables_it() ->
     assert one.advice == "stripe webhook_endpoints update we_1 -d disabled=false"
 
 
+def test_ours_is_disabled_whichever_events_it_has_and_another_ones_is_not_ours() -> None:
+    others = endpoint(is_enabled=False, enabled_events=("invoice.paid",))
+    (one,) = found(others)
+    assert "disabled" in one.said, "a second one of the same URL would be no remedy"
+    (one,) = found(others, url=None)
+    assert "none is registered" in one.said
+
+
+@pytest.mark.parametrize("url", [f"{URL}?token=hunter2", "https://ada@[shop.example/x"])
+def test_a_url_that_is_not_told_in_full_is_not_advised_either(url: str) -> None:
+    (one,) = found(url=url)
+    assert "--url 'https://…/stripe/webhook' " in str(one.advice)
+
+
 def test_one_of_the_other_mode_is_none_of_ours() -> None:
     (one,) = found(endpoint(livemode=True))
     assert "not registered in test mode" in one.said
@@ -123,6 +137,7 @@ def test_a_key_that_may_not_look_is_a_warning_that_says_where_to_look(access: Ac
     (one,) = found(webhooks_access=access)
     assert (one.name, one.level) == ("webhooks.endpoint", "warning")
     assert "https://dashboard.stripe.com/webhooks" in str(one.advice)
+    assert ("permission" in str(one.advice)) is (access == "forbidden")
 
 
 @pytest.mark.parametrize(
