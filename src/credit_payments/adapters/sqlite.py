@@ -21,7 +21,7 @@ import msgspec
 
 from credit_payments.adapters import sqlite_joined, sqlite_schema
 from credit_payments.adapters import sqlite_statements as statements
-from credit_payments.adapters.sqlite_connections import Connections
+from credit_payments.adapters.sqlite_connections import Connections, begin_writing
 from credit_payments.adapters.sqlite_errors import translated, translation
 from credit_payments.adapters.sqlite_inspection import inspected
 from credit_payments.adapters.sqlite_joined import PlainRows
@@ -72,7 +72,7 @@ class SqliteStorage(SingleReads):
             with self._connections.writer() as connection:
                 try:
                     # Inside: a signal's exception may come between its effect and its return.
-                    connection.execute("BEGIN IMMEDIATE")
+                    begin_writing(connection)
                     yield _SqliteTransaction(connection)
                     connection.execute("COMMIT")
                 finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -18,6 +19,8 @@ CHECKPOINT_PAGES = 4_000
 """How far the log grows (16 MB) before it is copied into the database: group commits write many
 pages, and a checkpoint after each few of them would cost more than the commits."""
 IDLE_READERS_MAX = 8
+TURN_SECONDS = 0.001
+"""How long a writer looks away at most, while another has the lock."""
 
 
 class Connections:
@@ -55,7 +58,7 @@ class Connections:
         try:
             self._check_open()
             if self._writer is None:
-                self._writer = connect(self.path)
+                self._writer = connect(self.path, busy_seconds=0.0)
             yield self._writer
         finally:
             writing.release()
@@ -170,11 +173,35 @@ def check_safe_here(path: str | Path) -> None:
         )
 
 
-def connect(path: str | Path) -> sqlite3.Connection:
-    """A connection with which every commit is durable; whoever opens it closes it."""
+def begin_writing(connection: sqlite3.Connection) -> None:
+    """Take the write lock, for which `BUSY_SECONDS_MAX` is waited; of a connection without waits.
+
+    SQLite's own waiting sleeps up to a tenth of a second at a time, most of which nobody has the
+    lock: writers of several processes hold it for milliseconds each.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS_MAX
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= deadline:
+                raise
+        else:
+            return
+        time.sleep(random.uniform(0, TURN_SECONDS))  # noqa: S311 - not a secret
+
+
+def connect(path: str | Path, *, busy_seconds: float | None = None) -> sqlite3.Connection:
+    """A connection with which every commit is durable; whoever opens it closes it.
+
+    Args:
+        path: the file.
+        busy_seconds: how long a statement waits for the locks of others.
+    """
     connection = sqlite3.connect(
         path,
-        timeout=BUSY_SECONDS_MAX,
+        timeout=BUSY_SECONDS_MAX if busy_seconds is None else busy_seconds,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,

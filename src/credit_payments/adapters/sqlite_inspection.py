@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from credit_payments.adapters.sql_indexes import ending_of, missing
+from credit_payments.adapters.sqlite_connections import begin_writing
 from credit_payments.domain.records import RECORDS
 from credit_payments.domain.traits import DatabaseSetting, DatabaseTraits, Index
 
@@ -40,7 +41,7 @@ def inspected(connection: sqlite3.Connection) -> DatabaseTraits:
 def _is_writable(connection: sqlite3.Connection) -> bool:
     """Not where the file, or the file system, is read-only."""
     try:
-        connection.execute("BEGIN IMMEDIATE")
+        begin_writing(connection)
         connection.execute(_CHANGE_NOTHING)  # beginning is let pass for a file to be read only
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & _PRIMARY_CODE == _READ_ONLY:

@@ -175,6 +175,29 @@ def test_a_foreign_writer_that_holds_the_file_is_waited_for(tmp_path: Path) -> N
     storage.close()
 
 
+def test_a_writer_looks_often_while_another_has_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "credits.db"
+    storage = SqliteStorage(path)
+    foreign = sqlite3.connect(path, isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 20:
+            foreign.execute("COMMIT")
+
+    monkeypatch.setattr("credit_payments.adapters.sqlite_connections.time.sleep", pause)
+    put(storage, ADA)
+    monkeypatch.undo()
+    assert len(pauses) == 20
+    assert max(pauses) <= 0.001
+    foreign.close()
+    storage.close()
+
+
 def test_a_foreign_writer_that_never_ends_makes_it_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

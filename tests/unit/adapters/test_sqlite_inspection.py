@@ -75,7 +75,7 @@ def test_a_table_that_was_dropped_is_missed(path: Path) -> None:
 def test_settings_that_are_not_durable_do_not_fit(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(path: str) -> sqlite3.Connection:
+    def careless(path: str, **options: float) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None)
         connection.execute("PRAGMA journal_mode=DELETE")
         connection.execute("PRAGMA synchronous=NORMAL")
