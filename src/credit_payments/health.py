@@ -24,7 +24,7 @@ from credit_payments.domain.records import (
     Record,
 )
 from credit_payments.domain.vitals import COUNT_MAX, Health
-from credit_payments.errors import CreditPaymentsError
+from credit_payments.errors import CreditPaymentsError, StorageUnavailable
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.storage import Reader, Storage
 from credit_payments.ports.telemetry import Watched
@@ -45,7 +45,7 @@ _SUCCEEDED = "payment_intent.succeeded"
 RECENT_SECONDS = 1.0
 """How old a health may be that strangers are told,"""
 BUSY_SECONDS = 10.0
-"""and how old while somebody looks."""
+"""and how old while somebody looks. Nobody waits longer for a look, either."""
 
 
 class RecentHealth:
@@ -58,19 +58,34 @@ class RecentHealth:
     Args:
         watched: whose health it is.
         now: seconds that only grow.
+        wait_seconds_max: how long those wait for a look who can be told nothing yet.
     """
 
-    def __init__(self, watched: Watched, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        watched: Watched,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        wait_seconds_max: float = BUSY_SECONDS,
+    ) -> None:
         self.watched = watched
         self._now = now
+        self._wait_seconds_max = wait_seconds_max
         self._seen: tuple[float, Health] | None = None
         self._locks: dict[int, threading.Lock] = {}
 
     def health(self) -> Health:
-        """As it was within the last second, or a little before where a look is under way."""
+        """As it was within the last second, or a little before where a look is under way.
+
+        Raises:
+            StorageUnavailable: a look has taken longer than anybody should wait. Or else a database
+                that hangs would hold every thread that strangers can have wait.
+        """
         before, lock = self._seen_within(BUSY_SECONDS), self._lock()
-        if not lock.acquire(blocking=before is None) and before is not None:
-            return before
+        if not lock.acquire(timeout=0 if before is not None else self._wait_seconds_max):
+            if before is not None:
+                return before
+            raise StorageUnavailable("The database has not told for long how it is.")
         try:
             return self._seen_within(RECENT_SECONDS) or self._look()
         finally:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, ValuesView
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from credit_payments.errors import CreditPaymentsError
-from credit_payments.redaction import MASK, redact
+from credit_payments.redaction import MASK, names_secret, redact
 
 WITHHELD: Final = "[withheld]"
 """Stands for what an exception says that is not ours: drivers quote their arguments there."""
 
-_ITEMS_MAX: Final = 200
-_DEPTH_MAX: Final = 5
+_ITEMS_MAX: Final = 1_000
+"""How many items of containers are looked at, of all those in a record."""
+_DEPTH_MAX: Final = 8
 _ERRORS_MAX: Final = 20
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "taskName"}
 
@@ -29,9 +31,11 @@ class RedactingFilter(logging.Filter):
     """Takes secrets out of log records: out of messages, tracebacks, stacks and extra attributes.
 
     It goes by what secrets look like: keys of Stripe, webhook and client secrets, tokens of Vault,
-    passwords in URLs, credentials in headers. Put it on a handler, where it sees the records of all
-    loggers, those of Stripe's SDK and of database drivers among them. The library's own loggers
-    have a stricter one already. It lets every record pass, and raises nothing.
+    passwords in URLs, credentials in headers; in mappings and extra attributes also by their names.
+    Put it on a handler, where it sees the records of all loggers, those of Stripe's SDK and of
+    database drivers among them. The library's own loggers have a stricter one already. It lets
+    every record pass, and raises nothing. Objects of other classes in extra attributes stay: who
+    writes them has them say what they say.
 
     Example:
         >>> import logging
@@ -52,16 +56,17 @@ class RedactingFilter(logging.Filter):
         return redact("\n".join([_text(error), *map(str, getattr(error, "__notes__", ()))]))
 
     def _clean(self, record: logging.LogRecord) -> None:
-        self._clean_message(record)
+        values = _Values(self.said_by)
+        self._clean_message(record, values)
         self._clean_exception(record)
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
         for name, value in record.__dict__.items():
             if name not in _STANDARD:
-                record.__dict__[name] = self._cleaned(value)
+                record.__dict__[name] = values.cleaned_by_name(name, value)
 
-    def _clean_message(self, record: logging.LogRecord) -> None:
-        record.msg, record.args = self._cleaned(record.msg), self._cleaned(record.args)
+    def _clean_message(self, record: logging.LogRecord, values: _Values) -> None:
+        record.msg, record.args = values.cleaned(record.msg), values.cleaned(record.args)
         try:
             written = record.getMessage()
         except (LookupError, TypeError, ValueError):
@@ -88,8 +93,16 @@ class RedactingFilter(logging.Filter):
         if clean != after:  # a line of source that was quoted
             record.exc_text = clean
 
-    def _cleaned(self, value: Any, depth: int = 0) -> Any:
-        """A value without secrets; the same one where it has none."""
+
+class _Values:
+    """Goes through what one record holds, up to an end: what is not looked at is not shown."""
+
+    def __init__(self, said_by: Callable[[BaseException], str]) -> None:
+        self._said_by = said_by
+        self._items_left = _ITEMS_MAX
+
+    def cleaned(self, value: Any, depth: int = 0) -> Any:
+        """A value without secrets; the same one where it has none, and never changed itself."""
         if value is None or isinstance(value, int | float):
             return value
         if isinstance(value, str):
@@ -100,22 +113,55 @@ class RedactingFilter(logging.Filter):
             clean = redact(text)
             return value if clean == text else clean.encode("latin-1")
         if isinstance(value, BaseException):
-            said = self.said_by(value)
-            return value if said == _text(value) else f"{type(value).__name__}: {said}"
-        if isinstance(value, Mapping | AbstractSet | list | tuple):
+            return self._cleaned_error(value)
+        if isinstance(value, Mapping | AbstractSet | ValuesView | list | tuple | deque):
             return self._cleaned_items(value, depth)
         return value
 
+    def cleaned_by_name(self, name: object, value: Any, depth: int = 0) -> Any:
+        """The same; a text goes whatever it looks like where its name says that it is secret."""
+        called = name.decode("latin-1") if isinstance(name, bytes) else name
+        is_text = isinstance(value, str | bytes | bytearray)
+        if is_text and isinstance(called, str) and names_secret(called):
+            return MASK
+        return self.cleaned(value, depth)
+
+    def _cleaned_error(self, error: BaseException) -> BaseException | str:
+        said = self._said_by(error)
+        # Some say less than they hold, such as groups.
+        shown = repr(error)
+        if said == _text(error) and redact(shown) == shown:
+            return error
+        return f"{type(error).__name__}: {said}"
+
     def _cleaned_items(self, value: Any, depth: int) -> Any:
-        if depth == _DEPTH_MAX or len(value) > _ITEMS_MAX:
-            return MASK  # what is not looked at is not shown
-        before = [*value.items()] if isinstance(value, Mapping) else [*value]
-        after = [self._cleaned(item, depth + 1) for item in before]
+        if depth == _DEPTH_MAX or len(value) > self._items_left:
+            return MASK
+        self._items_left -= len(value)
+        if isinstance(value, Mapping):
+            return self._cleaned_mapping(value, depth + 1)
+        before = [*value]
+        if isinstance(value, tuple) and len(before) == 2 and depth:  # noqa: PLR2004 - as headers are
+            name, item = before
+            after = [self.cleaned(name, depth + 1), self.cleaned_by_name(name, item, depth + 1)]
+        else:
+            after = [self.cleaned(item, depth + 1) for item in before]
         if all(new is old for new, old in zip(after, before, strict=True)):
             return value
-        if isinstance(value, Mapping):
-            return dict(after)
         return tuple(after) if isinstance(value, tuple) else after
+
+    def _cleaned_mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
+        before = [*value.items()]
+        after = [
+            (self.cleaned(name, depth), self.cleaned_by_name(name, item, depth))
+            for name, item in before
+        ]
+        is_same = all(
+            new is old
+            for pair, pair_before in zip(after, before, strict=True)
+            for new, old in zip(pair, pair_before, strict=True)
+        )
+        return value if is_same else dict(after)
 
 
 class _OurFilter(RedactingFilter):

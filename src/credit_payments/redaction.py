@@ -23,24 +23,33 @@ MASK: Final = "***"
 _KEY: Final = re.compile(r"((?:[sr]k_(?:live|test|org)|ek_(?:live|test))_)[A-Za-z0-9_]++")
 _WEBHOOK_SECRET: Final = re.compile(r"(whsec_)[A-Za-z0-9+/=_%-]++")
 # `_secret_` is looked for in the word that was found: a pattern for both would try each `pi_` up to
-# the word's end. Ids alone stay, and so does webhook_secret_overlap_seconds.
-_OBJECT: Final = re.compile(r"(?:pi|seti|cs|src|vs|fcsess|cuss|accs)_[A-Za-z0-9_]++")
+# the word's end. Ids alone stay, and so does webhook_secret_overlap_seconds. Those of Checkout are
+# quoted as in URLs, with %.
+_OBJECT: Final = re.compile(r"(?:pi|seti|cs|src|vs|fcsess|cuss|accs)_[A-Za-z0-9_%]++")
 _VAULT_TOKEN: Final = re.compile(r"(hv[sbr]\.)[A-Za-z0-9_.-]++")
 _OLD_VAULT_TOKEN: Final = re.compile(
     r"((?:(?<![A-Za-z0-9_.])|(?<=\\[nrt]))[sbr]\.)[A-Za-z0-9]{24}[A-Za-z0-9_.-]*+"
 )
 # 32 bytes in base64: a key to encrypt with. Digests are written in hexadecimal here.
-_KEY_BYTES: Final = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{43}=(?![=A-Za-z0-9])")
-# Up to the last @, for a password that was not escaped may hold one itself.
-_URL: Final = re.compile(r"://\S++")
+_KEY_BYTES: Final = re.compile(
+    r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{43}(?:=|%3[Dd])(?![=A-Za-z0-9])"
+)
+# Up to the last @, for a password that was not escaped may hold one itself. Some write / as \/ in
+# JSON (RFC 8259, section 7).
+_URL: Final = re.compile(r"(:(?:\\{0,4}/){2})(\S++)")
+_QUOTED_URL: Final = re.compile(r"(%3A%2F%2F)([^\s&]++)", re.IGNORECASE)
 _NAMES: Final = (
-    "password|passwd|passphrase|pwd|secret_?key|secret_?id|role_?id|client_?secret|webhook_?secret"
-    "|encryption_?keys?|index_?key|api_?key|client_?token|access_?token|refresh_?token|id_?token"
+    "password|passwd|passphrase|pwd|secret[_-]?key|secret[_-]?id|role[_-]?id|client[_-]?secret"
+    "|webhook[_-]?secret|encryption[_-]?keys?|index[_-]?key|api[_-]?key"
+    "|(?:client|access|refresh|id)[_-]?token"
 )
 _HEADERS: Final = "authorization|vault[-_]?token|api-key"
-# As connection strings and queries have it: password=…
+_NAME: Final = re.compile(rf"(?:{_NAMES}|{_HEADERS})\Z", re.IGNORECASE)
+_NAME_CHARACTERS: Final = 32
+"""More than the longest of these names has."""
+# As connection strings and queries have it: password=…, or with spaces as libpq allows.
 _ASSIGNED: Final = re.compile(
-    rf"((?:{_NAMES}|vault_token)(?:=|%3D))(?=[^\s&])"
+    rf"((?:{_NAMES}|vault_token)[ \t]{{0,4}}(?:=|%3D)[ \t]{{0,4}})(?=[^\s&])"
     r"(?:'(?:[^'\\]|\\.)*+'?|\"(?:[^\"\\]|\\.)*+\"?)?[^\s&]*+",
     re.IGNORECASE | re.DOTALL,
 )
@@ -53,8 +62,9 @@ _QUOTED: Final = re.compile(
 _CREDENTIALS: Final = re.compile(
     r"((?:bearer|basic)[ \t]{1,4})[A-Za-z0-9+/=_.~-]{16,}+", re.IGNORECASE
 )
+# Only as headers are spelled: "vault_token: give the token" is a sentence of ours.
 _HEADER: Final = re.compile(
-    rf"((?:{_HEADERS})[ \t]{{0,4}}:[ \t]{{0,4}}"
+    r"((?:authorization|vault-token|api-key)[ \t]{0,4}:[ \t]{0,4}"
     r"(?:(?:basic|bearer|digest|negotiate|token)[ \t]{1,4})?)[^\s'\"]++",
     re.IGNORECASE,
 )
@@ -67,8 +77,8 @@ def _mask_client_secret(match: re.Match[str]) -> str:
 
 
 def _mask_user_information(match: re.Match[str]) -> str:
-    _, at, rest = match[0].rpartition("@")
-    return f"://{MASK}@{rest}" if at else match[0]
+    _, at, rest = match[2].rpartition("%40" if match[1].startswith("%") else "@")
+    return f"{match[1]}{MASK}{at}{rest}" if at else match[0]
 
 
 _NAMED: Final = ("pass", "pwd", "secret", "role", "key", "token")
@@ -78,7 +88,8 @@ _NAMED: Final = ("pass", "pwd", "secret", "role", "key", "token")
 _RULES: Final[
     tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
 ] = (
-    (("://",), _URL, _mask_user_information),
+    (("://", ":\\"), _URL, _mask_user_information),
+    (("%3a%2f%2f",), _QUOTED_URL, _mask_user_information),
     ((*_NAMED, "authorization"), _QUOTED, rf"\1{MASK}"),
     (_NAMED, _ASSIGNED, rf"\1{MASK}"),
     (("bearer", "basic"), _CREDENTIALS, rf"\1{MASK}"),
@@ -88,8 +99,17 @@ _RULES: Final[
     (("_secret_",), _OBJECT, _mask_client_secret),
     (("hvs.", "hvb.", "hvr."), _VAULT_TOKEN, rf"\1{MASK}"),
     (("s.", "b.", "r."), _OLD_VAULT_TOKEN, rf"\1{MASK}"),
-    (("=",), _KEY_BYTES, MASK),
+    (("=", "%3d"), _KEY_BYTES, MASK),
 )
+
+
+def names_secret(name: str) -> bool:
+    """Whether what goes by that name, a field's or a header's, is a secret whatever its shape.
+
+    >>> names_secret("X-Vault-Token"), names_secret("idempotency_key")
+    (True, False)
+    """
+    return _NAME.search(name[-_NAME_CHARACTERS:]) is not None
 
 
 def redact(text: str) -> str:

@@ -189,6 +189,23 @@ def test_a_server_that_falls_silent_is_not_awaited_for_ever(
         until(lambda: _answers(lambda: add_one(storage, "ada")))
 
 
+def test_neither_is_one_that_falls_silent_in_the_middle_of_a_report(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "credit_payments.adapters.postgres_connections.SCAN_ANSWER_SECONDS_MAX", 0.1
+    )
+    with closing(PostgresStorage(postgres_database)) as storage:
+        put(storage, ADA)
+        with administrator(postgres_database) as host, host.transaction():
+            host.execute("LOCK TABLE wallets")
+            with (
+                pytest.raises(StorageUnavailable, match="in time"),
+                storage.snapshot() as reader,
+            ):
+                list(reader.scan(Wallet, order=("user_id",)))
+
+
 def test_an_error_that_a_block_hides_is_not_committed(storage: PostgresStorage) -> None:
     put(storage, a_row(Event, "evt_1"))
     with pytest.raises(StorageUnavailable), storage.transaction() as transaction:  # noqa: PT012

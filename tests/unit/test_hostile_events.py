@@ -27,6 +27,8 @@ from credit_payments.domain.records import Payment
 from credit_payments.errors import InvalidPayload
 from credit_payments.ports.storage import Storage
 
+pytestmark = pytest.mark.long
+
 ONE_OF_EACH = (
     "payment_intent.succeeded",
     "payment_intent.payment_failed",

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -136,6 +137,50 @@ def test_extra_attributes_show_no_key(log: logging.Logger, written: Written) -> 
     assert "cAnAry1" not in written.all + repr(vars(record))
     assert vars(record)["fine"] == 5
     assert vars(record)["one"] == "sk_live_***"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"password": "cAnAry1"},
+        {"settings": {"database": {"password": "cAnAry1"}}},
+        {"headers": {b"Authorization": b"Bearer cAnAry1"}},
+        {"headers": [("X-Vault-Token", "cAnAry1"), ("Accept", "*/*")]},
+        {"some": deque([KEY])},
+        {"some": {"a": KEY}.values()},
+        {"error": ExceptionGroup("several", [cp.NotConfigured(KEY)])},
+    ],
+)
+def test_neither_do_those_that_a_name_tells_of_nor_what_other_containers_hold(
+    extra: dict[str, Any],
+) -> None:
+    record = logging.makeLogRecord({"msg": "told"} | extra)
+    assert cp.RedactingFilter().filter(record)
+    assert record.getMessage() == "told"
+    assert "cAnAry1" not in repr(vars(record))
+
+
+def test_deep_and_long_values_cost_nobody_the_record(log: logging.Logger, written: Written) -> None:
+    deep: Any = {"id": "evt_1"}
+    for _ in range(50):
+        deep = {"a": deep}
+    wide: Any = ["evt_1"] * 100
+    for _ in range(7):
+        wide = [wide] * 100  # as many items as no record could ever be looked through
+    ids = [f"evt_{number}" for number in range(300)]
+    log.warning("these: %s", ids, extra={"config": {"a": {"b": {"c": {"d": 1}}}}})
+    log.warning("one", extra={"deep": deep, "wide": wide})
+    one, two = written.records
+    assert one.getMessage() == f"these: {ids}"
+    assert vars(one)["config"] == {"a": {"b": {"c": {"d": 1}}}}
+    assert two.getMessage() == "one"
+
+
+def test_what_the_caller_has_in_hand_is_not_changed(log: logging.Logger) -> None:
+    held = {"password": KEY, "some": [KEY]}
+    log.warning("%(password)s", held)
+    log.warning("%s of %s", held, [held], extra={"held": held})
+    assert held == {"password": KEY, "some": [KEY]}
 
 
 def fail(error: Exception) -> NoReturn:

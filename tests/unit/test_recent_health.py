@@ -105,6 +105,19 @@ def test_what_was_seen_long_ago_is_told_to_nobody(watched: Watched) -> None:
         assert {one.result(10).checked_at, other.result(10).checked_at} == {"2"}
 
 
+def test_nobody_waits_for_ever_for_a_look_that_hangs(watched: Watched) -> None:
+    recent = RecentHealth(watched, now=Seconds(), wait_seconds_max=0.01)
+    watched.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(recent.health)
+        assert watched.looking.wait(10)
+        with pytest.raises(cp.StorageUnavailable):
+            recent.health()
+        watched.gate.set()
+        assert looking.result(10) == recent.health()
+    assert watched.looks == 1
+
+
 def test_a_look_that_fails_is_looked_again(watched: Watched) -> None:
     recent = RecentHealth(watched, now=Seconds())
     watched.failure = RuntimeError("no")

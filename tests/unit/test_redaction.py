@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credit_payments import redaction
-from credit_payments.redaction import MASK, redact
+from credit_payments.redaction import MASK, names_secret, redact
 
 C = "cAnAry123"
 KEY_BYTES = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI="
@@ -52,6 +52,12 @@ SECRETS = {
     f'"{{\\"client_token\\": \\"{C}\\"}}"': '"{\\"client_token\\": \\"***"',
     f"k1:{KEY_BYTES},k2:{KEY_BYTES}": "k1:***,k2:***",
     f"encryption_keys='k1:{C}'": "encryption_keys=***",
+    f"cs_test_a1_secret_fid%2F{C}": "cs_test_a1_secret_***",
+    f"host=db password = '{C}' dbname=credits": "host=db password = *** dbname=credits",
+    f"secret-key={C}": "secret-key=***",
+    f"redis:\\/\\/:{C}@db\\/0": "redis:\\/\\/***@db\\/0",
+    f"?to=postgresql%3A%2F%2Fshop%3A{C}%40db&by=a%40b": "?to=postgresql%3A%2F%2F***%40db&by=a%40b",
+    KEY_BYTES.replace("=", "%3D"): "***",
 }
 
 PLAIN = [
@@ -62,6 +68,7 @@ PLAIN = [
     "it has the form sk_test_… or sk_live_… (or rk_…), and whsec_…",
     "webhook_secret_overlap_seconds, stripe_secret_key: give text",
     "vault_secret_id: give the secret id, without white space",
+    "vault_token: give the token, without white space",
     "http://127.0.0.1:12111/v1/payment_intents?limit=1",
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     "password authentication failed",
@@ -86,6 +93,17 @@ def test_a_secret_is_taken_out_by_its_shape(text: str, expected: str) -> None:
 @pytest.mark.parametrize("text", PLAIN)
 def test_what_is_no_secret_stays(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize("name", ["password", "X-Vault-Token", "stripe_secret_key", "API-Key"])
+def test_a_name_may_tell_of_a_secret(name: str) -> None:
+    assert names_secret(name)
+    assert names_secret("of_" * 1_000 + name)
+
+
+@pytest.mark.parametrize("name", ["idempotency_key", "key_id", "secret_keys_max", "user", ""])
+def test_most_names_do_not(name: str) -> None:
+    assert not names_secret(name)
 
 
 @given(TEXTS)

@@ -270,3 +270,26 @@ def test_a_request_in_another_form_is_refused(form: str) -> None:
 def test_kinds_that_there_are_not_are_refused_whatever_they_are(shop: Shop, kinds: Any) -> None:
     with pytest.raises(cp.InvalidRequest):
         shop.system.wallets.history("ada", kinds=kinds)
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///", "postgresql://", "mongodb://", "memory://"])
+def test_a_database_url_that_is_no_text_is_told_of_and_not_quoted(scheme: str) -> None:
+    with pytest.raises(cp.ConfigurationError, match="not UTF-8") as caught:
+        cp.connect(database=f"{scheme}shop:hunter2\udce9@db/credits")
+    assert "hunter2" not in repr(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("setting", ["refund_policy", "dispute_policy"])
+def test_a_policy_of_another_type_is_refused(setting: str) -> None:
+    given: dict[str, Any] = {setting: ["negative"]}
+    with pytest.raises(cp.ConfigurationError, match=setting):
+        cp.Settings(**given)
+
+
+@pytest.mark.parametrize(
+    "text", ["\ud800", '{"version": 1, "through": "\ud800"}', b"\xff", "[" * 9_999]
+)
+def test_a_seal_that_is_no_text_is_no_seal(text: str | bytes) -> None:
+    with pytest.raises(cp.InvalidRequest):
+        cp.Seal.from_json(text)

@@ -17,6 +17,8 @@ from credit_payments.domain.signature import HEADER_CHARACTERS_MAX
 from credit_payments.errors import CreditPaymentsError
 from credit_payments.webhooks import BODY_BYTES_MAX
 
+pytestmark = pytest.mark.long
+
 MULTIPLE_MAX = 32
 """Of the longest body. Most is taken by small things that are many: a list of empty texts, of which
 each is an object of its own while the nesting is looked at, and while names that come twice are."""

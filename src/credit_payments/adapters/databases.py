@@ -68,6 +68,10 @@ def schema_version(url: str) -> int | None:
 
 
 def _database(url: str) -> _Database:
+    if not all(character < "\ud800" or character > "\udfff" for character in url):
+        # What os.environ makes of bytes that are not UTF-8. Drivers would raise an error with the
+        # whole URL in it, and so with the password.
+        raise ConfigurationError("The database URL is not UTF-8 text.", param="database")
     scheme = url.partition("://")[0]
     database = _DATABASES.get(scheme)
     if database is None:

@@ -24,6 +24,9 @@ READERS_MAX = 8
 WAIT_SECONDS_MAX = 5.0
 ANSWER_SECONDS_MAX = 20.0
 """Of a writer: longer than any statement may take there."""
+SCAN_ANSWER_SECONDS_MAX = 1_800.0
+"""Of a reader: longer than any statement of a report should take. Only a server that hangs, and
+still acknowledges what it is sent, is awaited for so long; one that has vanished is noticed."""
 LIFETIME_SECONDS = 1_800.0
 """So that a server behind a changed address, or a leak in the server, is left behind some day."""
 
@@ -95,11 +98,11 @@ class Connections:
     @contextmanager
     def reader(self) -> Iterator[Pipeline]:
         """A connection to read with; a long report may keep it waiting."""
-        with self._taken(self._readers, None) as pipeline:
+        with self._taken(self._readers, SCAN_ANSWER_SECONDS_MAX) as pipeline:
             yield pipeline
 
     @contextmanager
-    def _taken(self, kept: _Kept, seconds: float | None) -> Iterator[Pipeline]:
+    def _taken(self, kept: _Kept, seconds: float) -> Iterator[Pipeline]:
         if not kept.places.acquire(timeout=WAIT_SECONDS_MAX):
             raise StorageUnavailable("All connections to PostgreSQL are in use for too long.")
         pipeline = None
@@ -126,7 +129,7 @@ class Connections:
                 return pipeline
             self._drop(kept, pipeline)
 
-    def _open(self, kept: _Kept, seconds: float | None) -> Pipeline:
+    def _open(self, kept: _Kept, seconds: float) -> Pipeline:
         pipeline = Pipeline(
             connect(self.conninfo), prepare=self._prepare, answer_seconds_max=seconds
         )

@@ -15,6 +15,7 @@ import attrs
 import hvac
 from hvac import exceptions as vault_errors
 from requests import exceptions as http_errors
+from requests.adapters import HTTPAdapter
 
 from credit_payments.adapters.retries import RetryPolicy
 from credit_payments.config import Settings
@@ -29,6 +30,9 @@ Meanings: TypeAlias = Sequence[
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
 DEFAULT_RETRIES = RetryPolicy(wait_seconds_max=2.0, total_seconds_max=6.0)
+ANSWER_BYTES_MAX = 2 * 1024 * 1024
+"""Vault stores no entry of more than 1 MiB by default
+(https://developer.hashicorp.com/vault/docs/internals/limits)."""
 JWT_BYTES_MAX = 16 * 1024
 RENEW_SECONDS = 150.0
 """How long before its end a token is renewed, or before half of its time if that is earlier: more
@@ -98,6 +102,13 @@ class VaultClient:
             # What is not encrypted stays on this machine, whatever proxy the environment names.
             proxies={"no_proxy": url.hostname or ""} if url.scheme == "http" else None,
         )
+        session = self.hvac.adapter.session
+        session.mount("https://", _Bounded())
+        session.mount("http://", _Bounded())
+        if url.scheme == "https":
+            # A standby redirects to the active node, and the token goes along: never in the clear.
+            # Vault's own client follows no such redirect, either.
+            del session.adapters["http://"]
 
     def ask(self, request: Callable[[Any], T], meanings: Meanings) -> T:
         """The result of a request, which gets the client of hvac.
@@ -143,6 +154,21 @@ class VaultClient:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A connection to Vault holds a token and is not pickled")
+
+
+class _Bounded(HTTPAdapter):
+    """Takes no longer answer than Vault gives."""
+
+    def send(self, *args: Any, **options: Any) -> Any:
+        response = super().send(*args, **{**options, "stream": True})
+        content = bytearray()
+        for part in response.iter_content(64 * 1024):
+            content += part
+            if len(content) > ANSWER_BYTES_MAX:
+                response.close()
+                raise http_errors.RequestException
+        response._content = bytes(content)  # noqa: SLF001 - as `content` keeps what it has read
+        return response
 
 
 @attrs.frozen

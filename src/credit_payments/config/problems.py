@@ -161,7 +161,7 @@ def _bounds_problems(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _policy_problems(settings: Settings) -> Iterator[tuple[str, str]]:
     for name in ("refund_policy", "dispute_policy"):
-        if getattr(settings, name) not in set(Policy):
+        if getattr(settings, name) not in tuple(Policy):
             yield name, f"choose one of {', '.join(Policy)}"
 
 

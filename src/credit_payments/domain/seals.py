@@ -56,7 +56,7 @@ class Seal:
         """
         try:
             read = msgspec.json.decode(text, type=_Written)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeError):
             raise InvalidRequest("This is not a seal.", param="seal") from None
         if read.version != VERSION:
             raise InvalidRequest(f"This is a seal of version {read.version}.", param="seal")

@@ -247,10 +247,12 @@ def _responses(route: Route) -> Object:
             responses[str(status)] = _failure(by_status[status], replayed=replayed)
     shape = route.shape
     if shape is not None and not issubclass(shape, Success):
-        # Health, whose success is not a constant.
+        # Health, whose success is not a constant; or why nobody could look for too long.
+        either = {"anyOf": [schemas.reference(shape), schemas.reference(Problem)]}
         responses[str(_UNAVAILABLE)] = {
             "description": "The database does not answer.",
-            **_content(schemas.reference(shape)),
+            "headers": _RETRY_AFTER,
+            **_content(either),
         }
     return responses
 

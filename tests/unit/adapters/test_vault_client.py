@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import threading
 import traceback
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from hvac import exceptions as vault_errors
+from hvac.adapters import RawAdapter
 from requests import exceptions as http_errors
 
 from credit_payments.adapters.retries import RetryPolicy
 from credit_payments.adapters.vault import VaultSecrets
 from credit_payments.adapters.vault_client import (
+    ANSWER_BYTES_MAX,
     LOGIN_MEANINGS,
     VaultAccess,
     VaultClient,
@@ -275,3 +280,49 @@ def test_no_secret_shows_and_nothing_is_pickled() -> None:
             assert CANARY not in repr(shown)
             with pytest.raises(TypeError, match="not pickled"):
                 pickle.dumps(shown)
+
+
+class Talking(BaseHTTPRequestHandler):
+    """Answers with as much JSON as the path says."""
+
+    def do_GET(self) -> None:
+        size = int(self.path.rpartition("/")[2])
+        self.send_response(200)
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # whoever asked has heard enough
+            self.wfile.write(b'"' + b"a" * (size - 2) + b'"')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def talker() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Talking) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(10)
+
+
+def test_no_more_is_read_of_an_answer_than_vault_gives(talker: str) -> None:
+    def ask(client: VaultClient, size: int) -> object:
+        return client.ask(lambda c: c.adapter.get(f"/v1/{size}").json(), ())
+
+    with VaultClient(VaultAccess(url=talker), retry=RetryPolicy.immediate(3)) as client:
+        client.hvac.adapter = RawAdapter.from_adapter(client.hvac.adapter)
+        assert ask(client, ANSWER_BYTES_MAX) == "a" * (ANSWER_BYTES_MAX - 2)
+        with pytest.raises(ConfigurationError, match="does not answer as Vault does") as caught:
+            ask(client, ANSWER_BYTES_MAX + 1)
+    assert caught.value.param == "vault_url"
+
+
+def test_the_token_follows_no_redirect_that_leaves_tls() -> None:
+    with VaultClient(VaultAccess(url="https://vault.example.com")) as client:
+        session = client.hvac.adapter.session
+        assert session.get_adapter("https://other.example.com") is not None
+        with pytest.raises(http_errors.InvalidSchema) as caught:
+            session.get_adapter("http://vault.example.com")
+    assert isinstance(translate(caught.value), ConfigurationError)

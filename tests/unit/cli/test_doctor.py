@@ -21,6 +21,8 @@ from credit_payments.domain import events
 from credit_payments.domain.diagnosis import Diagnosis, problem
 from credit_payments.testing.simulator import StripeSimulator
 
+pytestmark = pytest.mark.long
+
 URL = "https://shop.example/stripe/webhook"
 KEY = "sk_test_CANARY"
 SECRET = "whsec_CANARY"

@@ -19,6 +19,8 @@ from credit_payments.cli import reconciling
 from credit_payments.cli.commands import commands
 from credit_payments.testing.simulator import StripeSimulator
 
+pytestmark = pytest.mark.long
+
 
 @attrs.define
 class Shop:

@@ -18,6 +18,8 @@ from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.cli.commands import commands
 from credit_payments.domain.records import Event
 
+pytestmark = pytest.mark.long
+
 SECONDS_MAX = 30.0
 
 SHOP = """

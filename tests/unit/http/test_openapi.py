@@ -208,6 +208,15 @@ def test_what_is_seldom_answered_is_described_too(name: str, answer: Answer) -> 
     jsonschema_rs.Draft202012Validator(schema).validate(json.loads(response.body))
 
 
+def test_a_health_that_nobody_could_look_for_in_time_is_described_too() -> None:
+    response = answers.error_response(errors.StorageUnavailable())
+    for route in HEALTH_ROUTES:
+        described = describe(route)["responses"][str(response.status)]
+        assert described["headers"].keys() == {"Retry-After"} <= response.headers.keys()
+        schema = closed(described["content"]["application/json"]["schema"])
+        jsonschema_rs.Draft202012Validator(schema).validate(json.loads(response.body))
+
+
 def test_who_may_call_is_described_where_the_host_says_how() -> None:
     schemes = {"session": {"type": "apiKey", "in": "cookie", "name": "session"}}
     described = document(security=schemes)
