@@ -6,7 +6,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 from credit_payments import intake, logs
 from credit_payments.config import FixedSecrets
@@ -124,7 +123,8 @@ class WebhookProcessor:
         began = time.perf_counter()
         try:
             event = self.verify(body, signature_header)
-            delivery = self._take(event, events.read_data(body))
+            events.check_names(body)
+            delivery = self._take(event, body)
         except Exception as error:
             self._telemetry.count("credit_payments.webhooks.refused", error=type(error).__name__)
             raise
@@ -133,6 +133,8 @@ class WebhookProcessor:
 
     def verify(self, body: bytes, signature_header: str) -> events.Event:
         """Only check the signature and read the event.
+
+        Besides, `receive` refuses a body in which a name comes twice in an object.
 
         Raises:
             NotConfigured: there is no webhook secret.
@@ -167,7 +169,7 @@ class WebhookProcessor:
             tolerance_seconds=self._tolerance_seconds,
         )
 
-    def _take(self, event: events.Event, data: dict[str, Any]) -> values.Delivery:
+    def _take(self, event: events.Event, body: bytes) -> values.Delivery:
         if event.account is not None and event.account not in self._connect_accounts:
             # Whoever owns a connected account may write any user's id into its intents.
             raise InvalidPayload("The event is of a connected account that is not configured.")
@@ -175,7 +177,7 @@ class WebhookProcessor:
             return self._other_mode(event)
         facts = intake.kept_facts(event, self._cipher)
         if facts is None:
-            return self._for_the_host(event, data)
+            return self._for_the_host(event, body)
         command = intake.command_of(facts, intake.messenger_of(event), self._policies)
         if command is None:
             return _delivery(event, "ignored")
@@ -195,7 +197,7 @@ class WebhookProcessor:
             raise InvalidPayload("The event is about real money, and the secret key is a test key.")
         return _delivery(event, "ignored", "a test event, and the secret key is a live key")
 
-    def _for_the_host(self, event: events.Event, data: dict[str, Any]) -> values.Delivery:
+    def _for_the_host(self, event: events.Event, body: bytes) -> values.Delivery:
         if event.type not in self._handlers:
             return _delivery(event, "ignored")
         if self._mode == "queued":
@@ -204,7 +206,8 @@ class WebhookProcessor:
         stored = self._queue.submit(_to_store(event, None, lease))
         if stored is None:
             return _delivery(event, "duplicate")
-        problem = self._handlers.run(intake.stripe_event(event, data, stored.attempts))
+        told = intake.stripe_event(event, events.read_data(body), stored.attempts)
+        problem = self._handlers.run(told)
         if problem is None:
             self._queue.submit(FinishEvent(event_id=event.id, token=lease.token))
             return _delivery(event, "applied")

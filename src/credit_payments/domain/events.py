@@ -121,7 +121,7 @@ def read_event(body: bytes) -> Event:
     """The event in a body whose signature was checked.
 
     Read is only what decides something. Whether all the rest of the body has one meaning only,
-    `read_data` looks at.
+    `check_names` looks at.
 
     Raises:
         InvalidPayload: too deep, not JSON, not an event, or not what its type promises.
@@ -141,32 +141,34 @@ def read_event(body: bytes) -> Event:
     return event
 
 
-def read_data(body: bytes) -> dict[str, Any]:
-    """All of the `data` in a body that `read_event` has read, if there is one way only to read it.
+def check_names(body: bytes) -> None:
+    """Refuse a body, of those that `read_event` has read, that can be read in two ways.
 
     Raises:
         InvalidPayload: somewhere in the body a name comes twice in an object (RFC 8259, section 4,
             leaves open what that means), or a number is beyond a float.
     """
-    whole = _decode_whole(body)
-    if whole is None:
+    if not _is_unambiguous(body):
         raise InvalidPayload("The webhook's body can be read in two ways, or not at all.")
-    data: dict[str, Any] = whole["data"]
+
+
+def read_data(body: bytes) -> dict[str, Any]:
+    """All of the `data` in a body whose names were checked."""
+    data: dict[str, Any] = _whole.decode(body)["data"]
     return data
 
 
-def _decode_whole(body: bytes) -> dict[str, Any] | None:
+def _is_unambiguous(body: bytes) -> bool:
     try:
         if b"\\" in body and _ESCAPED_COLON.search(body):  # one byte is fast to find
             json.loads(body, object_pairs_hook=_refuse_twice, parse_int=str, parse_float=str)
-            return _whole.decode(body)
-        whole = _whole.decode(body)
+            _whole.decode(body)
+            return True
         # Of a name that came twice one is gone now, and its colon with it. All other colons are
         # still there: that is several times faster than to look at each name.
-        is_all = _encoder.encode(whole).count(b":") == body.count(b":")
+        return _encoder.encode(_whole.decode(body)).count(b":") == body.count(b":")
     except (ValueError, RecursionError):  # DecodeError and UnicodeDecodeError are ValueErrors
-        return None
-    return whole if is_all else None
+        return False
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
