@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import TypedDict, Unpack
 
 from credit_payments.adapters.ciphers import open_cipher
 from credit_payments.adapters.databases import Opening, open_storage, schema_version
@@ -96,15 +97,16 @@ def diagnose(*, webhook_url: str | None = None, **settings: object) -> Diagnosis
         return system.diagnose(webhook_url=webhook_url)
 
 
-def _joined(
-    secrets: LiveSecrets,
-    *,
-    clock: Clock,
-    users: Users | None = None,
-    notifier: Notifier | None = None,
-    jobs: Jobs | None = None,
-    telemetry: Telemetry | None = None,
-) -> System:
+class _Parts(TypedDict, total=False):
+    """What `System` takes as it is given, and can do without."""
+
+    users: Users | None
+    notifier: Notifier | None
+    jobs: Jobs | None
+    telemetry: Telemetry | None
+
+
+def _joined(secrets: LiveSecrets, *, clock: Clock, **parts: Unpack[_Parts]) -> System:
     """The system of settings that were loaded."""
     loaded = secrets.settings
     cipher = open_cipher(loaded)
@@ -112,17 +114,7 @@ def _joined(
         loaded.database, Opening(create=loaded.create_database, livemode=bool(loaded.livemode))
     )
     try:
-        return over(
-            storage,
-            loaded,
-            clock=clock,
-            users=users,
-            notifier=notifier,
-            cipher=cipher,
-            jobs=jobs,
-            telemetry=telemetry,
-            secrets=secrets,
-        )
+        return over(storage, loaded, clock=clock, cipher=cipher, secrets=secrets, **parts)
     except BaseException:
         storage.close()
         raise
@@ -133,12 +125,9 @@ def over(
     settings: Settings,
     *,
     clock: Clock | None = None,
-    users: Users | None = None,
-    notifier: Notifier | None = None,
     cipher: FieldCipher | None = None,
-    jobs: Jobs | None = None,
-    telemetry: Telemetry | None = None,
     secrets: CurrentSecrets | None = None,
+    **parts: Unpack[_Parts],
 ) -> System:
     """A system over a storage that is open, a third party's for example; it closes it.
 
@@ -150,13 +139,10 @@ def over(
         storage=storage,
         gateway=_gateway(settings, secrets),
         clock=clock or SystemClock(),
-        schema_version=schema_version(settings.database),
-        users=users,
-        notifier=notifier,
-        cipher=cipher,
-        jobs=jobs,
-        telemetry=telemetry,
         secrets=secrets,
+        schema_version=schema_version(settings.database),
+        cipher=cipher,
+        **parts,
     )
 
 

@@ -52,6 +52,7 @@ class System(Auditor):
         storage: the database.
         gateway: to Stripe.
         clock: tells the time.
+        secrets: the keys and webhook secrets that hold now.
         schema_version: the version of the database's schema, which was checked; None where it has
             none.
         users: tells which users there are; every id is one when left out.
@@ -59,7 +60,6 @@ class System(Auditor):
         cipher: encrypts what is personal; without one it stays with Stripe alone.
         jobs: tells workers of stored events.
         telemetry: takes counts and timings.
-        secrets: those that hold now; the ones of the settings when left out.
 
     Attributes:
         payments: selling credits.
@@ -79,17 +79,17 @@ class System(Auditor):
         storage: Storage,
         gateway: PaymentGateway,
         clock: Clock,
+        secrets: CurrentSecrets,
         schema_version: int | None = None,
         users: Users | None = None,
         notifier: Notifier | None = None,
         cipher: FieldCipher | None = None,
         jobs: Jobs | None = None,
         telemetry: Telemetry | None = None,
-        secrets: CurrentSecrets | None = None,
     ) -> None:
         super().__init__(storage, clock)
         self._settings = settings
-        self._secrets = secrets or settings.fixed_secrets()
+        self._secrets = secrets
         self._gateway = gateway
         self._cipher = cipher
         self._telemetry = Silent() if telemetry is None else Guarded(telemetry)

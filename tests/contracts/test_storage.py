@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,9 +11,9 @@ import pytest
 
 from credit_payments.adapters.memory import MemoryStorage
 from credit_payments.adapters.sqlite import SqliteStorage
-from credit_payments.domain.decision import Range
 from credit_payments.domain.records import Record
 from credit_payments.domain.traits import DatabaseTraits
+from credit_payments.ports.reads import SingleReads
 from credit_payments.ports.storage import Joined, Reader, Storage, Transaction
 from credit_payments.testing.contracts import StorageContract
 
@@ -40,7 +40,7 @@ class TestSqlite(StorageContract):
         return lambda: SqliteStorage(tmp_path / "credits.db")
 
 
-class Reopening:
+class Reopening(SingleReads):
     """Opens the file anew for each call: what one call wrote, the next reads from the disk."""
 
     def __init__(self, path: Path) -> None:
@@ -53,6 +53,9 @@ class Reopening:
             yield storage
         finally:
             storage.close()
+
+    def _reading(self) -> AbstractContextManager[Reader]:
+        return self._opened()
 
     @contextmanager
     def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
@@ -75,47 +78,6 @@ class Reopening:
     def inspect(self) -> DatabaseTraits:
         with self._opened() as storage:
             return storage.inspect()
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        with self._opened() as storage:
-            return storage.first(ranges)
-
-    def get(self, kind: type[R], key: str) -> R | None:
-        with self._opened() as storage:
-            return storage.get(kind, key)
-
-    def page(
-        self,
-        kind: type[R],
-        where: Mapping[str, str | int],
-        *,
-        order: Sequence[str],
-        after: Sequence[str | int] | None = None,
-        limit: int,
-        descending: bool = False,
-        ending: str | None = None,
-    ) -> list[R]:
-        with self._opened() as storage:
-            return storage.page(
-                kind,
-                where,
-                order=order,
-                after=after,
-                limit=limit,
-                descending=descending,
-                ending=ending,
-            )
-
-    def count(
-        self,
-        kind: type[Record],
-        where: Mapping[str, str | int],
-        *,
-        limit: int,
-        ending: str | None = None,
-    ) -> int:
-        with self._opened() as storage:
-            return storage.count(kind, where, limit=limit, ending=ending)
 
     def scan(self, kind: type[R], *, order: Sequence[str]) -> Iterator[R]:
         with self._opened() as storage:
