@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 from tests.support.postgres import WAIT_SECONDS_MAX, administrator, system, terminate_all
 
 from credit_payments.adapters.postgres import PostgresStorage
+from credit_payments.adapters.postgres_watch import PostgresWatch
 from credit_payments.domain.records import Notification, Wallet
 from credit_payments.testing.contracts.tools import a_row, put
 
@@ -101,6 +102,29 @@ def test_a_function_that_fails_is_called_again(
     assert woken(event)
     watch.close()
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_closing_is_quiet_though_the_thread_sees_it_first(storage: PostgresStorage) -> None:
+    was_called, may_return = threading.Event(), threading.Event()
+
+    def wake() -> None:
+        was_called.set()
+        may_return.wait(WAIT_SECONDS_MAX)
+
+    watch = storage.watch(Notification, wake)
+    assert isinstance(watch, PostgresWatch)
+    assert woken(was_called)
+    watch._closed.set = _then(watch._closed.set, may_return.set, watch._thread.join)  # type: ignore[method-assign]
+    watch.close()
+    assert not watch._thread.is_alive()
+
+
+def _then(*functions: Callable[[], object]) -> Callable[[], None]:
+    def call() -> None:
+        for function in functions:
+            function()
+
+    return call
 
 
 def test_closing_the_storage_ends_the_thread_at_once(

@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -53,12 +54,14 @@ class PostgresWatch:
         if self._closed.is_set() or self._process != os.getpid():
             return
         self._closed.set()
-        self._end.send(b".")
+        # A thread that has seen that it is to end no longer reads.
+        with self._end, suppress(OSError):
+            self._end.send(b".")
         if self._thread is not threading.current_thread():
             self._thread.join(END_SECONDS_MAX)
 
     def _run(self) -> None:
-        with self._ending, self._end:
+        with self._ending:
             wait_seconds = RECONNECT_SECONDS_MIN
             while not self._closed.is_set():
                 try:
