@@ -1,36 +1,33 @@
-"""The same rows, written by hand: sqlite3, one thread, one transaction a command.
+"""The same rows, written by hand on SQLite: sqlite3, one thread.
 
-Which rows a command writes is not guessed. They are recorded while the library runs the commands
-once, and replayed here as ready-made statements: no decision, no reading, no hashing is left in
-the timed part. So this is a bound that a program with the same promises cannot reach, since it
-has to look before it writes.
+See `recording` for where they come from. Either as most programs would, one transaction a command
+and one statement a row; or sixty-four commands a transaction, with `executemany`.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import msgspec
-
 from benchmarks.measure import WrongResult, prepared
+from benchmarks.recording import Change, Script, in_batches, recorded
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.adapters.sqlite_connections import CHECKPOINT_PAGES
-from credit_payments.domain.decision import Range
-from credit_payments.domain.records import RECORDS, Key, Record, key_of
-from credit_payments.ports.storage import Loaded, Transaction
+from credit_payments.domain.records import RECORDS, key_of
+from credit_payments.ports.storage import Transaction
 
-Statement: TypeAlias = tuple[str, tuple[Any, ...]]
-Script: TypeAlias = list[list[Statement]]
-"""The statements of each transaction."""
+BATCH = 64
+"""How many commands share one transaction, where they do: as many as there are callers."""
+
+Values: TypeAlias = tuple[Any, ...]
 
 
 class RecordingStorage(SqliteStorage):
-    """Keeps, as statements, what each transaction writes."""
+    """Keeps what each transaction writes."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -38,64 +35,62 @@ class RecordingStorage(SqliteStorage):
 
     @contextmanager
     def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
-        with super().transaction(patient=patient) as inner:
-            recording = _Recording(inner)
-            yield recording
-        self.script.append(recording.statements)
-
-
-class _Recording:
-    def __init__(self, inner: Transaction) -> None:
-        self._inner = inner
-        self.statements: list[Statement] = []
-        self._loaded: dict[Key, Record] = {}
-
-    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
-        found = self._inner.load(keys)
-        self._loaded.update(found)
-        return found
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        found = self._inner.first(ranges)
-        self._loaded.update((key_of(row), row) for rows in found.values() for row in rows)
-        return found
-
-    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
-        return Loaded(self.load(keys), self.first(ranges))
-
-    def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
-        self._inner.write(inserts, updates)
-        self.statements += map(_insert, inserts)
-        self.statements += (_update(row, self._loaded[key_of(row)]) for row in updates)
-
-
-def _insert(record: Record) -> Statement:
-    row = msgspec.structs.astuple(record)
-    return f"INSERT INTO {record.TABLE} VALUES ({', '.join('?' * len(row))})", row
-
-
-def _update(record: Record, before: Record) -> Statement:
-    """Only the columns that change, as by hand nobody would write more."""
-    names = [n for n in record.MUTABLE if getattr(record, n) != getattr(before, n)]
-    changes = ", ".join(f"{name} = ?" for name in names)
-    values = (getattr(record, name) for name in (*names, record.KEY))
-    return f"UPDATE {record.TABLE} SET {changes} WHERE {record.KEY} = ?", tuple(values)
+        with recorded(super().transaction(patient=patient), self.script) as transaction:
+            yield transaction
 
 
 def replay(path: Path, script: Script) -> float:
     """Run the transactions one by one; how many of them a second."""
-    with prepared(), closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    ready = [[_statement(change) for change in changes] for changes in script]
+    with prepared(), _connected(path) as connection:
         execute = connection.execute
         start = time.perf_counter()
-        for statements in script:
+        for statements in ready:
             execute("BEGIN IMMEDIATE")
             for statement, values in statements:
                 execute(statement, values)
             execute("COMMIT")
         return len(script) / (time.perf_counter() - start)
+
+
+def replay_batched(path: Path, script: Script) -> float:
+    """Run sixty-four of them as one; how many of the former a second."""
+    ready = [_by_statement(changes) for changes in in_batches(script, BATCH)]
+    with prepared(), _connected(path) as connection:
+        start = time.perf_counter()
+        for batch in ready:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement, rows in batch.items():
+                connection.executemany(statement, rows)
+            connection.execute("COMMIT")
+        return len(script) / (time.perf_counter() - start)
+
+
+def _by_statement(changes: Iterable[Change]) -> dict[str, list[Values]]:
+    batch: dict[str, list[Values]] = {}
+    for change in changes:
+        statement, values = _statement(change)
+        batch.setdefault(statement, []).append(values)
+    return batch
+
+
+def _statement(change: Change) -> tuple[str, Values]:
+    (kind, key), columns = key_of(change.row), change.columns
+    if change.before is None:
+        places = ", ".join("?" * len(columns))
+        return f"INSERT INTO {kind.TABLE} VALUES ({places})", tuple(columns.values())
+    changes = ", ".join(f"{name} = ?" for name in columns)
+    statement = f"UPDATE {kind.TABLE} SET {changes} WHERE {kind.KEY} = ?"
+    return statement, (*columns.values(), key)
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        yield connection
 
 
 def check_same_rows(path: Path, reference: Path) -> None:

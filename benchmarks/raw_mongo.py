@@ -1,49 +1,35 @@
 """The same documents, written by hand on a MongoDB replica set: pymongo, one thread.
 
-As on SQLite (see `raw`), which documents a command writes is recorded while the library runs the
-commands once, and then replayed: no decision, no reading, no hashing is left in the timed part. By
-hand either as anybody would begin, one transaction a command and one call a document; or as one
-would end, a hundred commands a transaction and one bulk write a collection, in which several
-updates of a document are one.
+See `recording` for where they come from. By hand either as anybody would begin, one transaction a
+command and one call a document; or as one would end, a hundred commands a transaction and one bulk
+write a collection, in which several updates of a document are one.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from pymongo import MongoClient, UpdateOne
+from pymongo import InsertOne, MongoClient, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from benchmarks.measure import WrongResult, prepared
+from benchmarks.recording import Change, Script, in_batches, recorded
 from credit_payments.adapters.mongo import MongoStorage
 from credit_payments.adapters.mongo_documents import changes, encode
-from credit_payments.domain.decision import Range
-from credit_payments.domain.records import RECORDS, Key, Record, key_of
-from credit_payments.ports.storage import Loaded, Transaction
+from credit_payments.domain.records import RECORDS, key_of
+from credit_payments.ports.storage import Transaction
 
 BATCH = 100
 _COPIES = itertools.count()
 Document: TypeAlias = dict[str, Any]
-
-
-class Written(NamedTuple):
-    """One document that a transaction writes: new, or the fields that it sets."""
-
-    collection: str
-    key: str
-    document: Document
-    is_new: bool
-
-
-Script: TypeAlias = list[list[Written]]
-"""The documents of each transaction."""
+Write: TypeAlias = InsertOne[Document] | UpdateOne
 
 
 class RecordingStorage(MongoStorage):
@@ -55,38 +41,8 @@ class RecordingStorage(MongoStorage):
 
     @contextmanager
     def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
-        with super().transaction(patient=patient) as inner:
-            recording = _Recording(inner)
-            yield recording
-        self.script.append(recording.written)
-
-
-class _Recording:
-    def __init__(self, inner: Transaction) -> None:
-        self._inner = inner
-        self._loaded: dict[Key, Record] = {}
-        self.written: list[Written] = []
-
-    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
-        found = self._inner.load(keys)
-        self._loaded.update(found)
-        return found
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        found = self._inner.first(ranges)
-        self._loaded.update((key_of(row), row) for rows in found.values() for row in rows)
-        return found
-
-    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
-        return Loaded(self.load(keys), self.first(ranges))
-
-    def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
-        self._inner.write(inserts, updates)
-        for row in inserts:
-            self.written.append(Written(row.TABLE, key_of(row)[1], encode(row), is_new=True))
-        for row in updates:
-            sets = changes(self._loaded[key_of(row)], row)
-            self.written.append(Written(row.TABLE, key_of(row)[1], sets, is_new=False))
+        with recorded(super().transaction(patient=patient), self.script) as transaction:
+            yield transaction
 
 
 # -- by hand ----------------------------------------------------------------------------------
@@ -102,47 +58,45 @@ def _transaction(client: MongoClient[Document]) -> Iterator[ClientSession]:
 
 def replay(database: Database[Document], script: Script) -> float:
     """Run the transactions one by one; how many of them a second."""
+    ready = [[_written(change) for change in written] for written in script]
     with prepared():
         start = time.perf_counter()
-        for transaction in script:
+        for transaction in ready:
             with _transaction(database.client) as session:
-                for written in transaction:
-                    collection = database[written.collection]
-                    if written.is_new:
-                        collection.insert_one(written.document, session=session)
+                for name, key, document in transaction:
+                    if key is None:
+                        database[name].insert_one(document, session=session)
                     else:
-                        collection.update_one(
-                            {"_id": written.key}, {"$set": written.document}, session=session
-                        )
+                        database[name].update_one({"_id": key}, {"$set": document}, session=session)
         return len(script) / (time.perf_counter() - start)
 
 
 def replay_in_batches(database: Database[Document], script: Script) -> float:
     """Run a hundred of them as one, with bulk writes; how many of the former a second."""
+    ready = [_in_bulk(written) for written in in_batches(script, BATCH)]
     with prepared():
         start = time.perf_counter()
-        for first in range(0, len(script), BATCH):
-            _run_batch(database, itertools.chain.from_iterable(script[first : first + BATCH]))
+        for batch in ready:
+            with _transaction(database.client) as session:
+                for name, writes in batch.items():
+                    database[name].bulk_write(writes, ordered=False, session=session)
         return len(script) / (time.perf_counter() - start)
 
 
-def _run_batch(database: Database[Document], batch: Iterable[Written]) -> None:
-    new: dict[str, list[Document]] = {}
-    sets: dict[str, dict[str, Document]] = {}
-    for written in batch:
-        if written.is_new:
-            new.setdefault(written.collection, []).append(written.document)
-        else:
-            documents = sets.setdefault(written.collection, {})
-            documents[written.key] = documents.get(written.key, {}) | written.document
-    with _transaction(database.client) as session:
-        for name, documents_of_it in new.items():
-            database[name].insert_many(documents_of_it, ordered=False, session=session)
-        for name, documents in sets.items():
-            updates = [
-                UpdateOne({"_id": key}, {"$set": fields}) for key, fields in documents.items()
-            ]
-            database[name].bulk_write(updates, ordered=False, session=session)
+def _written(change: Change) -> tuple[str, str | None, Document]:
+    """The collection, and a new document, or the key of one and the fields that it sets."""
+    kind, key = key_of(change.row)
+    if change.before is None:
+        return kind.TABLE, None, encode(change.row)
+    return kind.TABLE, key, changes(change.before, change.row)
+
+
+def _in_bulk(batch: Iterable[Change]) -> dict[str, list[Write]]:
+    writes: dict[str, list[Write]] = {}
+    for name, key, document in map(_written, batch):
+        write = InsertOne(document) if key is None else UpdateOne({"_id": key}, {"$set": document})
+        writes.setdefault(name, []).append(write)
+    return writes
 
 
 # -- databases --------------------------------------------------------------------------------

@@ -1,43 +1,29 @@
 """The same rows, written by hand on PostgreSQL: psycopg, one thread, no decision and no reading.
 
-As in `raw`, the rows are recorded while the library runs the commands once. They are replayed in
-two ways: one transaction a command, as most programs would; and a hundred commands in a
-transaction, with `executemany`, which psycopg sends through a pipeline.
+See `recording` for where they come from. They are replayed in two ways: one transaction a command,
+as most programs would; and a hundred commands in a transaction, with `executemany`, which psycopg
+sends through a pipeline.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
-import msgspec
 import psycopg
 from psycopg import sql
 
 from benchmarks.measure import WrongResult, prepared
+from benchmarks.recording import Change, Script, in_batches, recorded
 from credit_payments.adapters.postgres import PostgresStorage
-from credit_payments.domain.decision import Range
-from credit_payments.domain.records import RECORDS, Key, Record, key_of
-from credit_payments.ports.storage import Loaded, Transaction
+from credit_payments.domain.records import RECORDS, Record, key_of
+from credit_payments.ports.storage import Transaction
 
 BATCH = 100
 """How many commands share one transaction, where they do."""
-
-
-class Change(NamedTuple):
-    """A row that is new, or the columns of one that change."""
-
-    kind: type[Record]
-    key: str
-    is_new: bool
-    values: dict[str, Any]
-
-
-Script: TypeAlias = list[list[Change]]
-"""What each transaction writes."""
 
 
 class RecordingStorage(PostgresStorage):
@@ -49,46 +35,8 @@ class RecordingStorage(PostgresStorage):
 
     @contextmanager
     def transaction(self, *, patient: bool = True) -> Iterator[Transaction]:
-        with super().transaction(patient=patient) as inner:
-            recording = _Recording(inner)
-            yield recording
-        self.script.append(recording.changes)
-
-
-class _Recording:
-    def __init__(self, inner: Transaction) -> None:
-        self._inner = inner
-        self.changes: list[Change] = []
-        self._loaded: dict[Key, Record] = {}
-
-    def load(self, keys: Iterable[Key]) -> Mapping[Key, Record]:
-        found = self._inner.load(keys)
-        self._loaded.update(found)
-        return found
-
-    def first(self, ranges: Sequence[Range]) -> Mapping[Range, Sequence[Record]]:
-        found = self._inner.first(ranges)
-        self._loaded.update((key_of(row), row) for rows in found.values() for row in rows)
-        return found
-
-    def load_both(self, keys: Iterable[Key], ranges: Sequence[Range]) -> Loaded:
-        return Loaded(self.load(keys), self.first(ranges))
-
-    def write(self, inserts: Sequence[Record], updates: Sequence[Record]) -> None:
-        self._inner.write(inserts, updates)
-        for row in inserts:
-            kind, key = key_of(row)
-            self.changes.append(Change(kind, key, is_new=True, values=msgspec.structs.asdict(row)))
-        for row in updates:
-            kind, key = key_of(row)
-            before = self._loaded[kind, key]
-            # Only the columns that change, as by hand nobody would write more.
-            values = {
-                name: getattr(row, name)
-                for name in kind.MUTABLE
-                if getattr(row, name) != getattr(before, name)
-            }
-            self.changes.append(Change(kind, key, is_new=False, values=values))
+        with recorded(super().transaction(patient=patient), self.script) as transaction:
+            yield transaction
 
 
 def replay(url: str, script: Script) -> float:
@@ -107,11 +55,11 @@ def replay(url: str, script: Script) -> float:
 
 def replay_batched(url: str, script: Script) -> float:
     """Run a hundred commands in each transaction; how many commands a second."""
-    batches = [_batch(script[start : start + BATCH]) for start in range(0, len(script), BATCH)]
+    ready = [_by_statement(changes) for changes in in_batches(script, BATCH)]
     with prepared(), _connected(url) as connection:
         cursor = connection.cursor()
         start = time.perf_counter()
-        for batch in batches:
+        for batch in ready:
             cursor.execute("BEGIN")
             for statement, rows in batch.items():
                 cursor.executemany(statement, rows)
@@ -119,31 +67,22 @@ def replay_batched(url: str, script: Script) -> float:
         return len(script) / (time.perf_counter() - start)
 
 
-def _batch(script: Script) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of each statement; a row that changes several times is written once."""
-    last: dict[Key, Change] = {}
-    for changes in script:
-        for change in changes:
-            before = last.get((change.kind, change.key))
-            values = {**before.values, **change.values} if before else change.values
-            is_new = before.is_new if before else change.is_new
-            last[change.kind, change.key] = change._replace(values=values, is_new=is_new)
+def _by_statement(changes: Iterable[Change]) -> dict[str, list[tuple[Any, ...]]]:
     batch: dict[str, list[tuple[Any, ...]]] = {}
-    for change in last.values():
-        statement, values_of_row = _statement(change)
-        batch.setdefault(statement, []).append(values_of_row)
+    for change in changes:
+        statement, values = _statement(change)
+        batch.setdefault(statement, []).append(values)
     return batch
 
 
 def _statement(change: Change) -> tuple[str, tuple[Any, ...]]:
-    kind, key, is_new, values = change
-    names = list(values)
-    if is_new:
-        places = ", ".join(_place(kind, name) for name in names)
-        statement = f"INSERT INTO {kind.TABLE} ({', '.join(names)}) VALUES ({places})"
-        return statement, tuple(values.values())
-    changes = ", ".join(f"{name} = {_place(kind, name)}" for name in names)
-    return f"UPDATE {kind.TABLE} SET {changes} WHERE {kind.KEY} = %s", (*values.values(), key)
+    (kind, key), columns = key_of(change.row), change.columns
+    if change.before is None:
+        places = ", ".join(_place(kind, name) for name in columns)
+        statement = f"INSERT INTO {kind.TABLE} ({', '.join(columns)}) VALUES ({places})"
+        return statement, tuple(columns.values())
+    changes = ", ".join(f"{name} = {_place(kind, name)}" for name in columns)
+    return f"UPDATE {kind.TABLE} SET {changes} WHERE {kind.KEY} = %s", (*columns.values(), key)
 
 
 def _place(kind: type[Record], name: str) -> str:

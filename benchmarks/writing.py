@@ -16,6 +16,7 @@ from typing import TypeAlias
 from benchmarks import raw, stripe_events
 from benchmarks.copies import fresh_copy
 from benchmarks.measure import Plan, Row, WrongResult, prepared, ratio_row, take_turns
+from benchmarks.recording import Script
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.bootstrap import over
 from credit_payments.config import load_settings
@@ -137,8 +138,15 @@ class _Files:
 
     def by_hand(self) -> float:
         """Write the same rows without the library; how many transactions a second."""
+        return self._replayed(raw.replay)
+
+    def by_hand_in_batches(self) -> float:
+        """The same, as many commands a transaction as there are callers."""
+        return self._replayed(raw.replay_batched)
+
+    def _replayed(self, replay: Callable[[Path, Script], float]) -> float:
         with fresh_copy(self._template) as path:
-            rate = raw.replay(path, self._script)
+            rate = replay(path, self._script)
             raw.check_same_rows(path, self._reference)
         return rate
 
@@ -161,8 +169,10 @@ def _compare(
 ) -> Iterator[Row]:
     one, many = f"{what}, 1 caller", f"{what}, {CALLERS} callers"
     by_hand = f"the rows of a {what.partition(' ')[0]}, sqlite3 by hand"
+    in_batches = f"{by_hand}, {raw.BATCH} a transaction"
     sides = {
         by_hand: files.by_hand,
+        in_batches: files.by_hand_in_batches,
         one: lambda: files.by_library(1),
         many: lambda: files.by_library(CALLERS),
     }
@@ -171,6 +181,8 @@ def _compare(
     raw_rates = (by_hand, rates[by_hand])
     yield ratio_row(f"{name}_1_caller", (one, rates[one]), raw_rates, target=targets[0])
     yield ratio_row(f"{name}_{CALLERS}_callers", (many, rates[many]), raw_rates, target=targets[1])
+    batched_rates = (in_batches, rates[in_batches])
+    yield ratio_row(f"{name}_{CALLERS}_callers_to_batches", (many, rates[many]), batched_rates)
 
 
 def open_system(storage: Storage, webhook_mode: str = "inline") -> System:
