@@ -30,7 +30,15 @@ PROMISED = {
     "balance_many_lots": 0.667,
     "import": 60,
 }
-FOR_ORIENTATION = {"spend_1_caller", "spend_64_callers", "import_all", "import_connect"}
+FOR_ORIENTATION = {
+    "webhook_64_callers_to_batches",
+    "spend_1_caller",
+    "spend_64_callers",
+    "spend_64_callers_to_batches",
+    "spend_on_one_wallet_64_callers_to_batches",
+    "import_all",
+    "import_connect",
+}
 PROMISED_AGAINST_THE_PEER = {
     f"peer_{what}_{callers}": target
     for what in ("grant", "spend", "webhook")
