@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 import msgspec
 import pytest
@@ -260,10 +260,20 @@ def test_old_connections_are_replaced(
             )
             return str(host.execute(query).fetchone())
 
-    assert session() == session()
     monkeypatch.setattr("credit_payments.adapters.postgres_connections.LIFETIME_SECONDS", 0)
     before = session()
     assert session() != before
+    monkeypatch.undo()
+    before = session()
+    assert session() == before
+
+
+def test_connections_that_were_opened_at_once_are_not_replaced_at_once(
+    storage: PostgresStorage,
+) -> None:
+    with ExitStack() as taken:
+        ends = {taken.enter_context(storage._connections.reader()).expires_at for _ in range(4)}
+        assert max(ends) - min(ends) > 1
 
 
 # Forks

@@ -8,13 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from tests.support.postgres import WAIT_SECONDS_MAX, administrator, system, terminate_all
 
+from credit_payments.adapters import postgres
 from credit_payments.adapters.postgres import PostgresStorage
 from credit_payments.adapters.postgres_watch import PostgresWatch
 from credit_payments.domain.records import Notification, Wallet
+from credit_payments.errors import StorageUnavailable
 from credit_payments.testing.contracts.tools import a_row, put
 
 _ANOTHER_PROCESS = """
@@ -139,6 +142,27 @@ def test_closing_the_storage_ends_the_thread_at_once(
     assert not any("credit-payments-watch" in thread.name for thread in threading.enumerate())
     assert watch is not None
     watch.close()
+
+
+def test_nothing_is_watched_after_the_end(storage: PostgresStorage) -> None:
+    storage.close()
+    with pytest.raises(StorageUnavailable):
+        storage.watch(Notification, lambda: None)
+    assert not any("credit-payments-watch" in thread.name for thread in threading.enumerate())
+
+
+def test_a_watch_that_begins_while_the_storage_is_closed_ends_with_it(
+    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(PostgresWatch):
+        def __init__(self, *arguments: Any) -> None:
+            storage.close()
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(postgres, "PostgresWatch", Late)
+    with pytest.raises(StorageUnavailable):
+        storage.watch(Notification, lambda: None)
+    assert not any("credit-payments-watch" in thread.name for thread in threading.enumerate())
 
 
 def test_a_notification_of_one_process_is_delivered_by_another_soon(

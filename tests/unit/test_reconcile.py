@@ -362,8 +362,11 @@ def test_the_walk_begins_an_hour_early_and_ends_before_until(here: Here) -> None
     ]
 
 
-def test_before_1970_there_was_no_stripe(here: Here) -> None:
-    here.reconcile(since=datetime(1960, 1, 1, tzinfo=UTC))
+@pytest.mark.parametrize(
+    "since", [datetime(1960, 1, 1, tzinfo=UTC), datetime.min.replace(tzinfo=UTC)]
+)
+def test_before_1970_there_was_no_stripe(here: Here, since: datetime) -> None:
+    here.reconcile(since=since)
     assert here.stripe.asked[0][1]["since"] == 0
 
 

@@ -86,7 +86,7 @@ class Connections:
         """The client of this process.
 
         Raises:
-            StorageUnavailable: after closing.
+            StorageUnavailable: after closing, or no name server tells where the servers are.
         """
         client = self._client
         if client is None or self._closed:
@@ -97,6 +97,11 @@ class Connections:
                     self._client = _connect(self._url)
                 client = self._client
         return client
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, for good."""
+        return self._closed
 
     @property
     def database(self) -> Database[Document]:
@@ -230,9 +235,19 @@ def _connect(url: str) -> Client:
     bounds = {name: value for name, value in _BOUNDS.items() if name.lower() not in given}
     try:
         return MongoClient(url, **bounds)
-    except (PyMongoError, ValueError, OSError):
+    except (PyMongoError, ValueError, OSError) as error:
         # The error is left out: it quotes parts of the URL, and so maybe of the password.
-        raise _unusable(url) from None
+        is_unlooked = _is_of_dns(error.__cause__)
+    raise _unlooked() if is_unlooked else _unusable(url)
+
+
+def _is_of_dns(error: BaseException | None) -> bool:
+    """Whether a name server did not answer, or did not know: `mongodb+srv` asks one each time."""
+    return type(error).__module__.partition(".")[0] == "dns"
+
+
+def _unlooked() -> StorageUnavailable:
+    return StorageUnavailable("The names of the MongoDB servers could not be looked up.")
 
 
 def _database_name(url: str) -> str:

@@ -13,7 +13,7 @@ from pymongo.errors import PyMongoError
 from credit_payments.adapters.mongo_connections import Connections
 from credit_payments.adapters.mongo_documents import Document
 from credit_payments.domain.records import Record
-from credit_payments.errors import StorageUnavailable
+from credit_payments.errors import CreditPaymentsError
 
 AWAIT_SECONDS = 0.5
 """How long the server holds back an answer without news: so late is closing noticed."""
@@ -53,10 +53,11 @@ class MongoWatch:
         while not self._closed.is_set():
             try:
                 self._listen()
-            except PyMongoError:  # the driver has tried again itself, as far as that makes sense
+            except (PyMongoError, CreditPaymentsError):
+                # The driver has tried again itself, as far as that makes sense.
+                if self._connections.is_closed:
+                    return
                 self._closed.wait(PAUSE_SECONDS)
-            except StorageUnavailable:  # the storage was closed
-                return
 
     def _listen(self) -> None:
         collection = self._connections.database[self._collection]

@@ -149,8 +149,14 @@ class PostgresStorage(SingleReads):
         """See the port: PostgreSQL tells of new rows that are `AWAITED`."""
         if kind.AWAITED is None:
             return None
+        self._connections.check_open()
         watch = PostgresWatch(self._connections.conninfo, kind.TABLE, wake)
         self._watches.add(watch)
+        try:
+            self._connections.check_open()  # what was closed meanwhile has not seen it
+        except StorageUnavailable:
+            watch.close()
+            raise
         return watch
 
     def inspect(self) -> DatabaseTraits:
@@ -161,9 +167,9 @@ class PostgresStorage(SingleReads):
 
     def close(self) -> None:
         """See the port."""
+        self._connections.close()
         for watch in list(self._watches):
             watch.close()
-        self._connections.close()
 
     @contextmanager
     def _reading(self) -> Iterator[_Rows]:

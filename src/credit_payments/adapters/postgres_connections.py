@@ -120,18 +120,23 @@ class Connections:
     def _idle(self, kept: _Kept) -> Pipeline | None:
         while True:
             with self._mutex:
-                self._check_open()
+                self.check_open()
                 if not kept.idle:
                     return None
                 pipeline = kept.idle.pop()
                 kept.used.add(pipeline)
-            if pipeline.is_silent() and not _is_old(pipeline):
+            if pipeline.is_silent() and time.monotonic() < pipeline.expires_at:
                 return pipeline
             self._drop(kept, pipeline)
 
     def _open(self, kept: _Kept, seconds: float) -> Pipeline:
+        # Not all at once, when all were opened at once.
+        lifetime = LIFETIME_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
         pipeline = Pipeline(
-            connect(self.conninfo), prepare=self._prepare, answer_seconds_max=seconds
+            connect(self.conninfo),
+            prepare=self._prepare,
+            answer_seconds_max=seconds,
+            lifetime_seconds=lifetime,
         )
         with self._mutex:
             kept.used.add(pipeline)
@@ -152,6 +157,15 @@ class Connections:
             kept.used.discard(pipeline)
         pipeline.close()
 
+    def check_open(self) -> None:
+        """Let nobody begin after the end.
+
+        Raises:
+            StorageUnavailable: they were closed.
+        """
+        if self._closed:
+            raise StorageUnavailable("The database was closed.")
+
     def close(self) -> None:
         """Close those that are idle, and the others when they are given back."""
         with self._mutex:
@@ -171,10 +185,6 @@ class Connections:
             kept.inherited = True
         self._start()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StorageUnavailable("The database was closed.")
-
 
 class _Kept:
     """The connections of one use; `places` is how many more there may be."""
@@ -185,12 +195,6 @@ class _Kept:
         self.idle: list[Pipeline] = []
         # Weakly: one that an exception out of nowhere (a signal's) has lost is nobody's.
         self.used: weakref.WeakSet[Pipeline] = weakref.WeakSet()
-
-
-def _is_old(pipeline: Pipeline) -> bool:
-    # Not all at once, when all were opened at once.
-    lifetime = LIFETIME_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
-    return time.monotonic() - pipeline.opened_at > lifetime
 
 
 _all: weakref.WeakSet[Connections] = weakref.WeakSet()

@@ -9,6 +9,7 @@ them, which under load is what all threads wait for.
 from __future__ import annotations
 
 import hashlib
+import math
 import select
 import sys
 import time
@@ -57,6 +58,7 @@ class Pipeline:
         connection: in autocommit mode, and used by nobody else.
         prepare: whether the server keeps statements prepared.
         answer_seconds_max: how long an answer is awaited; without end, if None.
+        lifetime_seconds: after which it is to be left behind; whoever keeps it sees to that.
     """
 
     def __init__(
@@ -65,8 +67,9 @@ class Pipeline:
         *,
         prepare: bool,
         answer_seconds_max: float | None,
+        lifetime_seconds: float = math.inf,
     ) -> None:
-        self.opened_at = time.monotonic()
+        self.expires_at = time.monotonic() + lifetime_seconds
         self._connection = connection
         self._libpq = connection.pgconn
         self._reading = Transformer(connection)

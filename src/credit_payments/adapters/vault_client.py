@@ -16,6 +16,7 @@ import hvac
 from hvac import exceptions as vault_errors
 from requests import exceptions as http_errors
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import DecodeError, HTTPError
 
 from credit_payments.adapters.retries import RetryPolicy
 from credit_payments.config import Settings
@@ -29,6 +30,9 @@ Meanings: TypeAlias = Sequence[
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
+"""For the next piece of an answer,"""
+WHOLE_ANSWER_SECONDS = 10.0
+"""and for all of it."""
 DEFAULT_RETRIES = RetryPolicy(wait_seconds_max=2.0, total_seconds_max=6.0)
 ANSWER_BYTES_MAX = 2 * 1024 * 1024
 """Vault stores no entry of more than 1 MiB by default
@@ -157,18 +161,35 @@ class VaultClient:
 
 
 class _Bounded(HTTPAdapter):
-    """Takes no longer answer than Vault gives."""
+    """Takes no longer answer than Vault gives, and waits no longer for the whole of it."""
 
     def send(self, *args: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + WHOLE_ANSWER_SECONDS
         response = super().send(*args, **{**options, "stream": True})
-        content = bytearray()
-        for part in response.iter_content(64 * 1024):
+        try:
+            content = _read(response.raw, deadline)
+        except BaseException:
+            response.close()
+            raise
+        response._content = content  # noqa: SLF001 - as `content` keeps what it has read
+        return response
+
+
+def _read(raw: Any, deadline: float) -> bytes:
+    """Piece by piece as they come: requests would wait until a piece is full, however long."""
+    content = bytearray()
+    try:
+        while part := raw.read1(64 * 1024, decode_content=True):
             content += part
             if len(content) > ANSWER_BYTES_MAX:
-                response.close()
                 raise http_errors.RequestException
-        response._content = bytes(content)  # noqa: SLF001 - as `content` keeps what it has read
-        return response
+            if time.monotonic() > deadline:
+                raise http_errors.ReadTimeout
+    except DecodeError:
+        raise http_errors.ContentDecodingError from None
+    except HTTPError:
+        raise http_errors.ConnectionError from None
+    return bytes(content)
 
 
 @attrs.frozen

@@ -146,12 +146,13 @@ class Reconciler:
         )
 
     def _phases(self, state: State) -> Phases:
-        since = instants.from_text(state.since) - SLACK
+        # In seconds, since there may be no earlier instant than the one that was given.
+        since = instants.from_text(state.since).timestamp() - SLACK.total_seconds()
         until = instants.from_text(state.until)
         stripe = Stripe(
             self._gateway,
             self._pace,
-            max(0, math.floor(since.timestamp())),
+            max(0, math.floor(since)),
             math.ceil(until.timestamp()),
         )
         recent = int((self._clock.now() - self._settled_after).timestamp())

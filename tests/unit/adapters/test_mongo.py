@@ -9,14 +9,17 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import dns.resolver
 import mongomock
 import pytest
 from bson import Decimal128
 from pymongo.errors import AutoReconnect
 
+from credit_payments.adapters import mongo_watch
 from credit_payments.adapters.mongo import MongoStorage
 from credit_payments.adapters.mongo_connections import Connections
 from credit_payments.adapters.mongo_schema import MongoSchema
+from credit_payments.adapters.mongo_watch import MongoWatch
 from credit_payments.domain.records import RECORDS, Entry, Event, Purchase, Wallet
 from credit_payments.errors import (
     ConfigurationError,
@@ -91,7 +94,44 @@ def test_a_url_that_cannot_be_used_is_refused_without_being_told(url: str) -> No
         MongoStorage(url)
     assert caught.value.param == "database"
     assert "sword" not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None, "the driver's error quotes the URL"
+
+
+@pytest.mark.parametrize("failure", [dns.resolver.NXDOMAIN, dns.resolver.LifetimeTimeout])
+def test_names_that_cannot_be_looked_up_now_may_be_later(
+    failure: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> object:
+        raise failure
+
+    monkeypatch.setattr(dns.resolver, "resolve", fail)
+    connections = Connections("mongodb+srv://ada:swordfish@cluster.example.com/credits")
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable) as caught:
+            connections.client.server_info()
+        assert caught.value.retryable
+        assert "sword" not in str(caught.value)
+        assert caught.value.__context__ is None
+
+
+def test_a_watch_outlasts_a_name_server_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = threading.Semaphore(0)
+
+    def fail(*_: object, **__: object) -> object:
+        asked.release()
+        raise dns.resolver.LifetimeTimeout
+
+    monkeypatch.setattr(dns.resolver, "resolve", fail)
+    monkeypatch.setattr(mongo_watch, "PAUSE_SECONDS", 0.001)
+    connections = Connections("mongodb+srv://cluster.example.com/credits")
+    watch = MongoWatch(connections, Event, lambda: None)
+    for _ in range(3):
+        assert asked.acquire(timeout=10)
+    connections.close()
+    watch._thread.join(10)
+    assert not watch._thread.is_alive(), "once the storage is closed there is nothing to watch"
 
 
 def test_bounds_of_the_url_are_kept_and_others_set() -> None:

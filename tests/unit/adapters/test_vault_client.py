@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ from hvac import exceptions as vault_errors
 from hvac.adapters import RawAdapter
 from requests import exceptions as http_errors
 
+from credit_payments.adapters import vault_client
 from credit_payments.adapters.retries import RetryPolicy
 from credit_payments.adapters.vault import VaultSecrets
 from credit_payments.adapters.vault_client import (
@@ -283,9 +285,16 @@ def test_no_secret_shows_and_nothing_is_pickled() -> None:
 
 
 class Talking(BaseHTTPRequestHandler):
-    """Answers with as much JSON as the path says."""
+    """Answers with as much JSON as the path says, or byte by byte for ever."""
 
     def do_GET(self) -> None:
+        if self.path.endswith("/slow"):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.01)
         size = int(self.path.rpartition("/")[2])
         self.send_response(200)
         self.send_header("Content-Length", str(size))
@@ -317,6 +326,15 @@ def test_no_more_is_read_of_an_answer_than_vault_gives(talker: str) -> None:
         with pytest.raises(ConfigurationError, match="does not answer as Vault does") as caught:
             ask(client, ANSWER_BYTES_MAX + 1)
     assert caught.value.param == "vault_url"
+
+
+def test_an_answer_that_comes_byte_by_byte_is_not_awaited_for_ever(
+    talker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vault_client, "WHOLE_ANSWER_SECONDS", 0.1)
+    client = VaultClient(VaultAccess(url=talker), retry=RetryPolicy.immediate(2))
+    with client, pytest.raises(VaultUnavailable):
+        client.ask(lambda c: c.adapter.get("/v1/slow"), ())
 
 
 def test_the_token_follows_no_redirect_that_leaves_tls() -> None:
