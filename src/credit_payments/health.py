@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-
-import msgspec
 
 from credit_payments.domain import inbox, instants, notices, payment, vitals
 from credit_payments.domain.decision import Range, Series
@@ -17,17 +12,15 @@ from credit_payments.domain.records import (
     Entry,
     Event,
     Incident,
-    Notification,
     Payment,
     Purchase,
     Quote,
     Record,
 )
 from credit_payments.domain.vitals import COUNT_MAX, Health
-from credit_payments.errors import CreditPaymentsError, StorageUnavailable
+from credit_payments.errors import CreditPaymentsError
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.storage import Reader, Storage
-from credit_payments.ports.telemetry import Watched
 from credit_payments.posting import PostingQueue
 
 ROWS = 50
@@ -36,75 +29,7 @@ EVENTS = 500
 """Among how many of the last events purchases are looked for."""
 PURCHASES = 200
 LAG_EVENTS = 100
-RECONCILIATIONS = 100
-RECONCILIATION = "reconcile:"
-"""How the names of checkpoints begin that reconciliations keep."""
-_BEHIND_RECONCILIATIONS = "reconcile;"
 _SUCCEEDED = "payment_intent.succeeded"
-
-RECENT_SECONDS = 1.0
-"""How old a health may be that strangers are told,"""
-BUSY_SECONDS = 10.0
-"""and how old while somebody looks. Nobody waits longer for a look, either."""
-
-
-class RecentHealth:
-    """Somebody's health for those whom nobody knows: one look a second, however many ask.
-
-    A look may cost hundreds of reads, and the addresses that tell of it are open to anybody. While
-    somebody looks, which takes long where the database does not answer, others are told what was
-    seen within the last ten seconds, or wait for that look: so it is never more than one.
-
-    Args:
-        watched: whose health it is.
-        now: seconds that only grow.
-        wait_seconds_max: how long those wait for a look who can be told nothing yet.
-    """
-
-    def __init__(
-        self,
-        watched: Watched,
-        *,
-        now: Callable[[], float] = time.monotonic,
-        wait_seconds_max: float = BUSY_SECONDS,
-    ) -> None:
-        self.watched = watched
-        self._now = now
-        self._wait_seconds_max = wait_seconds_max
-        self._seen: tuple[float, Health] | None = None
-        self._locks: dict[int, threading.Lock] = {}
-
-    def health(self) -> Health:
-        """As it was within the last second, or a little before where a look is under way.
-
-        Raises:
-            StorageUnavailable: a look has taken longer than anybody should wait. Or else a database
-                that hangs would hold every thread that strangers can have wait.
-        """
-        before, lock = self._seen_within(BUSY_SECONDS), self._lock()
-        if not lock.acquire(timeout=0 if before is not None else self._wait_seconds_max):
-            if before is not None:
-                return before
-            raise StorageUnavailable("The database has not told for long how it is.")
-        try:
-            return self._seen_within(RECENT_SECONDS) or self._look()
-        finally:
-            lock.release()
-
-    def _seen_within(self, seconds: float) -> Health | None:
-        seen = self._seen
-        return None if seen is None or self._now() - seen[0] >= seconds else seen[1]
-
-    def _look(self) -> Health:
-        found = self.watched.health()
-        # As of its end: after one that took longer than a second another would follow at once.
-        self._seen = self._now(), found
-        return found
-
-    def _lock(self) -> threading.Lock:
-        """This process's lock: a fork may copy one that a thread holds which it does not copy."""
-        process = os.getpid()
-        return self._locks.get(process) or self._locks.setdefault(process, threading.Lock())
 
 
 class HealthCheck:
@@ -117,7 +42,7 @@ class HealthCheck:
         storage: where the rows are.
         queue: whose length is told.
         clock: tells ages.
-        stripe: what is configured of Stripe's side.
+        stripe: tells what is configured of Stripe's side, which may change while it runs.
         commands_max: how many commands the queue takes.
         database: what kind of database it is.
         schema_version: that of the database, which fitted when it was opened.
@@ -129,7 +54,7 @@ class HealthCheck:
         queue: PostingQueue,
         clock: Clock,
         *,
-        stripe: vitals.StripeSetup,
+        stripe: Callable[[], vitals.StripeSetup],
         commands_max: int,
         database: str,
         schema_version: int | None,
@@ -152,7 +77,7 @@ class HealthCheck:
         except CreditPaymentsError:
             return Health(
                 checked_at=instants.to_text(now),
-                stripe=self._stripe,
+                stripe=self._stripe(),
                 database=self._database_state(answers=False),
                 queue=self._queue_length(),
             )
@@ -161,7 +86,7 @@ class HealthCheck:
         latest = _latest_events(reader)
         return Health(
             checked_at=instants.to_text(now),
-            stripe=self._stripe,
+            stripe=self._stripe(),
             database=self._database_state(answers=True),
             queue=self._queue_length(),
             inbox=_inbox(reader, now),
@@ -233,10 +158,7 @@ def _inbox(reader: Reader, now: datetime) -> vitals.Inbox:
 
 def _notifications(reader: Reader) -> vitals.NotificationBacklog:
     due, dead = (
-        [
-            Series(Notification, kind, (("status", status),), ("due_at", "notification_id"))
-            for kind in notices.TYPES
-        ]
+        [notices.of(kind, status) for kind in notices.TYPES]
         for status in (notices.DUE, notices.DEAD)
     )
     rows = _first(reader, [*due, *dead])
@@ -300,33 +222,10 @@ def _delivery_lag(latest: Sequence[Event]) -> vitals.DeliveryLag | None:
 
 
 def _last_reconciliation(reader: Reader, now: datetime) -> vitals.LastReconciliation | None:
-    # Names go on with when the reconciled time begins, so the latest of them come first.
-    rows = reader.page(
-        Checkpoint,
-        {},
-        order=("name",),
-        after=(_BEHIND_RECONCILIATIONS,),
-        limit=RECONCILIATIONS,
-        descending=True,
-    )
-    ended = (_ended_at(row) for row in rows if row.name.startswith(RECONCILIATION))
-    last = max((instant for instant in ended if instant), default=None)
-    if last is None:
+    row = reader.get(Checkpoint, vitals.RECONCILED)
+    if row is None:
         return None
-    return vitals.LastReconciliation(ended_at=last, seconds_ago=_age(last, now))
-
-
-class _State(msgspec.Struct):
-    ended_at: str | None = None
-
-
-def _ended_at(row: Checkpoint) -> str | None:
-    """When it ended; None while it runs, or where that cannot be read."""
-    try:
-        ended_at = msgspec.json.decode(row.state, type=_State).ended_at
-        return ended_at and instants.to_text(instants.from_text(ended_at))
-    except (msgspec.MsgspecError, ValueError):
-        return None
+    return vitals.LastReconciliation(ended_at=row.state, seconds_ago=_age(row.state, now))
 
 
 def _age(instant: str | None, now: datetime) -> float:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from credit_payments import logs, personal_data
+from credit_payments import event_log, logs, personal_data
 from credit_payments.domain import events, inbox, instants, values
 from credit_payments.domain.clawback import Policies
 from credit_payments.domain.customers import ChangedCustomer
@@ -128,13 +128,7 @@ class Handlers:
                     "A handler of %s failed: %s",
                     event.type,
                     event.id,
-                    extra={
-                        "event_id": event.id,
-                        "event_type": event.type,
-                        "payment_intent_id": None,
-                        "attempt": event.attempt,
-                        "outcome": "failed",
-                    },
+                    extra=event_log.fields(event.id, event.type, None, "failed", event.attempt),
                 )
                 # Not its message: it may hold anything.
                 return f"a handler raised {type(error).__name__}"

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
 
 from credit_payments import logs
-from credit_payments.domain import notices, values
-from credit_payments.domain.decision import View
+from credit_payments.domain import instants, notices, values
+from credit_payments.domain.decision import Range, View
 from credit_payments.domain.records import Notification, Record
 from credit_payments.errors import CreditPaymentsError, InvalidRequest
+from credit_payments.ports.clock import Clock
 from credit_payments.ports.notifications import Notifier
-from credit_payments.ports.storage import Watch
+from credit_payments.ports.storage import Storage, Watch
 from credit_payments.posting import PostingQueue
 
 Handler: TypeAlias = Callable[[values.Notification], object]
@@ -24,6 +27,8 @@ H = TypeVar("H", bound=Handler)
 LEASE_SECONDS = 60.0
 """How long a handler may take before somebody else may be told, too."""
 BATCH = 50
+ROWS = 8
+"""How many of each type are looked at, to be tried one after the other."""
 POLL_SECONDS = 1.0
 """How often is looked for what other processes recorded, or is due again."""
 _CLOSE_SECONDS_MAX = 10.0
@@ -67,31 +72,34 @@ class Notifications:
     then it is `dead`, and stays in the database for a person to see.
 
     Args:
+        storage: where those that are due are read; tells when others record some, where it can.
         queue: through which leases are taken.
+        clock: tells what is due.
         telling: decides what is recorded.
         notifier: gets every notification, before the handlers.
         in_background: whether a thread of this process delivers as soon as there is a handler.
-        watch: has a function called soon after a notification was recorded by any process; None
-            where the database cannot tell.
     """
 
     def __init__(
         self,
+        storage: Storage,
         queue: PostingQueue,
+        clock: Clock,
         telling: Telling,
         *,
         notifier: Notifier | None = None,
         in_background: bool = True,
-        watch: Callable[[Callable[[], None]], Watch | None] = lambda _wake: None,
     ) -> None:
+        self._storage = storage
         self._queue = queue
-        self._watch = watch
+        self._clock = clock
         self._telling = telling
         self._notifier = notifier
         self._in_background = in_background
         self._handlers: dict[str, list[Handler]] = {}
         self._closed = False
-        self._start_over()
+        self.start_over()
+        _all.add(self)
         telling.wake = self._wake
         if notifier is not None:
             self._wake()
@@ -129,27 +137,47 @@ class Notifications:
         Raises:
             TryAgain: the database is busy or down; what was leased is tried again later.
         """
-        types = tuple(self._handlers) if self._notifier is None else notices.TYPES
-        if not types:
-            return
+        tried = 0
         for _ in range(limit):
-            # One at a time: a process that dies with it costs no other notification a try.
-            token = uuid.uuid4().hex
-            lease = notices.Lease(types=types, token=token, seconds=LEASE_SECONDS)
-            row = None if self._closed else self._queue.submit(lease)
-            if row is None:
+            due = self._due(min(ROWS, limit - tried))
+            for row in due:
+                if self._closed:
+                    return
+                # One at a time: a process that dies with it costs no other notification a try.
+                token = uuid.uuid4().hex
+                leased = self._queue.submit(
+                    notices.Lease(
+                        notification_id=row.notification_id, token=token, seconds=LEASE_SECONDS
+                    )
+                )
+                if leased is not None:  # else another process was faster
+                    tried += 1
+                    yield self._try(leased, token)
+            if not due or tried >= limit:
                 return
-            yield self._try(row, token)
 
     def close(self) -> None:
         """Stop the background thread; what it has not delivered is kept for the next."""
         self._closed = True
-        if self._process != os.getpid():
-            return  # the thread is the parent's
         self._work.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(_CLOSE_SECONDS_MAX)
+
+    def _due(self, limit: int) -> list[Notification]:
+        """The first that are due: of other types another process may have the handlers."""
+        types = self._handlers if self._notifier is None else notices.TYPES
+        now = instants.to_text(self._clock.now())
+        ranges = [Range(notices.of(kind, notices.DUE), limit) for kind in types]
+        found = self._storage.first(ranges) if ranges else {}
+        due = [
+            row
+            for rows in found.values()
+            for row in rows
+            if isinstance(row, Notification) and row.due_at <= now
+        ]
+        due.sort(key=attrgetter("due_at", "notification_id"))
+        return due[:limit]
 
     def _try(self, row: Notification, token: str) -> bool:
         delivered = self._handled(notices.public(row))
@@ -174,8 +202,8 @@ class Notifications:
 
     # -- in the background ---------------------------------------------------------------------
 
-    def _start_over(self) -> None:
-        self._process = os.getpid()
+    def start_over(self) -> None:
+        """Without a thread; also in a forked child, which has none of its parent's."""
         self._starting = threading.Lock()
         self._work = threading.Event()
         self._thread: threading.Thread | None = None
@@ -184,8 +212,6 @@ class Notifications:
         """Have the thread look now; start it where there is none, also after a fork."""
         if not self._in_background or self._closed or not (self._handlers or self._notifier):
             return
-        if self._process != os.getpid():
-            self._start_over()
         self._work.set()
         with self._starting:
             # One that a handler ended, by SystemExit for example, is followed by another.
@@ -214,9 +240,9 @@ class Notifications:
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """Be woken by other processes, too; without that, polling finds what they recorded."""
-        watch = None
+        watch: Watch | None = None
         try:
-            watch = self._watch(self._work.set)
+            watch = self._storage.watch(Notification, self._work.set)
         except Exception:  # noqa: BLE001 - without it they are found a second later
             _log.warning("Notifications are looked for every second.", exc_info=True)
         try:
@@ -224,3 +250,15 @@ class Notifications:
         finally:
             if watch is not None:
                 watch.close()
+
+
+_all: weakref.WeakSet[Notifications] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for notifications in list(_all):
+        notifications.start_over()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -9,8 +9,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import IO, NoReturn, Self
 
-import attrs
-
 from credit_payments import moving, personal_data
 from credit_payments.auditing import Auditor
 from credit_payments.client import PaymentsClient
@@ -20,7 +18,6 @@ from credit_payments.domain import notices, vitals
 from credit_payments.domain.credits import CreditCalculator
 from credit_payments.domain.diagnosis import Diagnosis
 from credit_payments.domain.differences import Progress, ReconciliationReport
-from credit_payments.domain.records import Notification
 from credit_payments.health import HealthCheck
 from credit_payments.inbox import Inbox
 from credit_payments.intake import Handlers
@@ -150,18 +147,19 @@ class System(Auditor):
             storage,
             self.queue,
             clock,
-            stripe=_setup(settings, self._secrets),
+            stripe=self._setup,
             commands_max=settings.queue_commands_max,
             database=settings.database.partition("://")[0],
             schema_version=schema_version,
         )
         # The last, as it may start a thread: where anything else fails, none is left behind.
         self.notifications = Notifications(
+            storage,
             self.queue,
+            clock,
             telling,
             notifier=notifier,
             in_background=settings.deliver_notifications,
-            watch=lambda wake: storage.watch(Notification, wake),
         )
 
     def on(self, kind: str) -> Callable[[H], H]:
@@ -233,9 +231,7 @@ class System(Auditor):
             ...     system.health().status
             'ok'
         """
-        # A key may have come since the system was built.
-        setup = _setup(self._settings, self._secrets)
-        return attrs.evolve(self._health.run(), stripe=setup)
+        return self._health.run()
 
     def diagnose(self, *, webhook_url: str | None = None) -> Diagnosis:
         """What a person should do for this system to lose nothing, and all that is well.
@@ -375,6 +371,14 @@ class System(Auditor):
             parts.callback(self.queue.close)
             parts.callback(self.notifications.close)
 
+    def _setup(self) -> vitals.StripeSetup:
+        return vitals.StripeSetup(
+            configured=self._secrets.secret_key() is not None,
+            livemode=self._secrets.livemode,
+            webhooks_configured=bool(self._secrets.signing_secrets()),
+            webhook_mode=self._settings.webhook_mode,
+        )
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("A system holds secrets and connections, and is not pickled: connect anew")
 
@@ -392,15 +396,6 @@ class System(Auditor):
 
 def _new_id() -> str:
     return os.urandom(16).hex()
-
-
-def _setup(settings: Settings, secrets: CurrentSecrets) -> vitals.StripeSetup:
-    return vitals.StripeSetup(
-        configured=secrets.secret_key() is not None,
-        livemode=secrets.livemode,
-        webhooks_configured=bool(secrets.signing_secrets()),
-        webhook_mode=settings.webhook_mode,
-    )
 
 
 def _wanted(settings: Settings, notifier: Notifier | None) -> Sequence[str]:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 
-from credit_payments import intake, logs
+from credit_payments import event_log, intake, logs
 from credit_payments.config import FixedSecrets
 from credit_payments.domain import events, inbox, signature, values
 from credit_payments.domain.clawback import Policies
@@ -214,9 +214,8 @@ class WebhookProcessor:
         status = self._queue.submit(
             FailEvent(event_id=event.id, token=lease.token, problem=problem, jitter=1.0)
         )
-        self._telemetry.count("credit_payments.events.failed", type=event.type)
+        event_log.count_failed(self._telemetry, event.type, status)
         if status == inbox.DEAD:
-            self._telemetry.count("credit_payments.events.dead", type=event.type)
             raise HandlerFailed(f"{problem}; the event is a dead letter")
         raise HandlerFailed(f"{problem}; the event is kept, and tried again")
 
@@ -265,19 +264,14 @@ def _to_store(
 
 
 def _extra(event: events.Event, outcome: str) -> dict[str, object]:
-    return {
-        "event_id": event.id,
-        "event_type": event.type,
-        "payment_intent_id": _intent_of(event),
-        "outcome": outcome,
-    }
+    return event_log.fields(event.id, event.type, _subject(event), outcome)
 
 
-def _intent_of(event: events.Event) -> str | None:
+def _subject(event: events.Event) -> str | None:
     facts = event.facts
     subject = getattr(facts, "payment_intent", facts)
     found = getattr(subject, "id", subject)
-    return found if isinstance(found, str) and found.startswith("pi_") else None
+    return found if isinstance(found, str) else None
 
 
 def _delivery(event: events.Event, outcome: str, reason: str | None = None) -> values.Delivery:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from credit_payments.domain.clawback import Policies
 from credit_payments.domain.decision import Command, Range
 from credit_payments.domain.records import Event
 from credit_payments.errors import CreditPaymentsError, TryAgain
+from credit_payments.event_log import EventLog
 from credit_payments.intake import Handlers
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.gateway import PaymentGateway
@@ -119,7 +119,7 @@ class Worker:
         self._policies = policies or Policies()
         self._notifications = notifications
         self._lease_seconds = lease_seconds
-        self._telemetry = telemetry or Silent()
+        self._log = EventLog(_log, telemetry or Silent())
         self._jitter = jitter
         self._stopping = False
         self._lane = ""
@@ -300,12 +300,7 @@ class Worker:
         elif isinstance(error, CreditPaymentsError):
             self._fail(event, error.message, leased=False)
         else:
-            _log.error(
-                "%s cannot be applied.",
-                event.event_id,
-                exc_info=error,
-                extra=_extra(event, "failed"),
-            )
+            self._log.raised(event, error)
             self._fail(event, f"applying it raised {type(error).__name__}", leased=False)
 
     def _fail(
@@ -322,42 +317,22 @@ class Worker:
                 counts=counts,
             )
         )
-        if status is not None:  # else somebody else has it by now
-            tried = event if leased else msgspec.structs.replace(event, attempts=event.attempts + 1)
-            self._tell_failed(tried, status, problem)
+        if status is None:
+            return  # somebody else has it by now
+        if not counts:
+            self._log.put_off(event, problem)
+            return
+        tried = event if leased else msgspec.structs.replace(event, attempts=event.attempts + 1)
+        self._log.failed(tried, status, problem)
 
     def _tell_if_buried(self, event: Event) -> None:
         """Of one that could not be leased; those whose tries were used up became dead by it."""
         if event.attempts >= inbox.ATTEMPTS_MAX:
-            self._tell_failed(event, inbox.DEAD, event.problem or "nobody has come to its end")
-
-    def _tell_failed(self, event: Event, status: str, problem: str) -> None:
-        self._telemetry.count("credit_payments.events.failed", type=event.type)
-        if status == inbox.DEAD:
-            self._telemetry.count("credit_payments.events.dead", type=event.type)
-        _log.log(
-            logging.ERROR if status == inbox.DEAD else logging.WARNING,
-            "%s %s failed at attempt %d, and is %s: %s",
-            event.type,
-            event.event_id,
-            event.attempts,
-            "a dead letter" if status == inbox.DEAD else "tried again",
-            problem,
-            extra=_extra(event, "dead" if status == inbox.DEAD else "failed"),
-        )
+            self._log.failed(event, inbox.DEAD, event.problem or "nobody has come to its end")
 
     def _done(self, event: Event, outcome: str) -> None:
-        self._telemetry.count("credit_payments.events", type=event.type, outcome=outcome)
         waited = self._clock.now() - instants.from_text(event.received_at)
-        self._telemetry.took("credit_payments.events.wait", waited.total_seconds())
-        if _log.isEnabledFor(logging.INFO):
-            _log.info(
-                "%s %s: %s",
-                event.type,
-                event.event_id,
-                outcome,
-                extra=_extra(event, outcome),
-            )
+        self._log.applied(event, outcome, waited_seconds=waited.total_seconds())
 
     def _now(self) -> str:
         return instants.to_text(self._clock.now())
@@ -403,13 +378,3 @@ class Worker:
         finally:
             if watch is not None:
                 watch.close()
-
-
-def _extra(event: Event, outcome: str) -> dict[str, object]:
-    return {
-        "event_id": event.event_id,
-        "event_type": event.type,
-        "payment_intent_id": event.subject if event.subject.startswith("pi_") else None,
-        "attempt": event.attempts,
-        "outcome": outcome,
-    }

@@ -424,25 +424,27 @@ def test_a_run_that_has_ended_leaves_a_summary(beside: Beside) -> None:
     beside.tell(lose=of_payments([intent], "*"))
     beside.wait()
     beside.reconcile()
-    [row] = rows(beside, Checkpoint)
+    row, last = rows(beside, Checkpoint)
     state = msgspec.json.decode(row.state)
     assert row.name == "reconcile:2025-12-31T00:00:00.000000Z:look"
-    assert state["ended_at"] == "2026-01-01T01:00:00.000000Z"
+    assert state["ended_at"] == last.state == "2026-01-01T01:00:00.000000Z"
     assert state["until"] == "2026-01-01T00:50:00.000000Z"
     assert (state["found"], state["repaired"]) == ({"missing_payment": 1}, 0)
     assert state["differences"] == []
 
 
-def test_while_a_run_is_under_way_its_row_says_when_the_last_one_ended(beside: Beside) -> None:
+def test_health_tells_when_the_last_one_ended_also_while_another_is_under_way(
+    beside: Beside,
+) -> None:
     beside.wait()
     beside.reconcile()
     beside.wait()
     with pytest.raises(StripeUnavailable):
         beside.reconcile(Gateway(beside.system._gateway, 2))
-    [row] = rows(beside, Checkpoint)
-    state = msgspec.json.decode(row.state)
-    assert state["phase"] == "refunds"
-    assert state["ended_at"] == "2026-01-01T01:00:00.000000Z"
+    last = beside.system.health().last_reconciliation
+    assert last is not None
+    assert last.ended_at == "2026-01-01T01:00:00.000000Z"
+    assert last.seconds_ago == 3_600
 
 
 def test_progress_is_told_after_each_page_and_ends_at_one(beside: Beside) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.conftest import TurnableClock
 
 import credit_payments as cp
 from credit_payments.config import FixedSecrets, LiveSecrets
+from credit_payments.config import live as config_live
 from credit_payments.config.held import RETIRED_MAX
 from credit_payments.config.live import EARLY_LOOKS_MAX
 from credit_payments.domain.signature import SigningSecret, sign, verify
@@ -354,6 +356,37 @@ def test_those_who_are_refused_while_another_looks_wait_for_what_it_finds(
     assert source.looks == 2
 
 
+def test_no_more_than_a_few_wait_for_a_source_that_hangs(
+    live: LiveSecrets, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_live, "HURRY_SECONDS", 0.0)
+    looking, go_on = threading.Event(), threading.Event()
+    found: list[str | None] = []
+
+    def pause() -> None:
+        looking.set()
+        assert go_on.wait(30)
+
+    def ask() -> None:
+        found.append(live.secret_key_after("sk_test_1"))
+
+    source.during = pause
+    source.now["stripe_secret_key"] = "sk_test_2"
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    threads[0].start()
+    assert looking.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    deadline = time.monotonic() + 30
+    while len(found) < 40 - config_live.WAITERS_MAX and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert found == [None] * (40 - config_live.WAITERS_MAX)
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert found[-config_live.WAITERS_MAX :] == ["sk_test_2"] * config_live.WAITERS_MAX
+
+
 def test_who_needs_a_secret_while_another_looks_gets_the_one_that_is_known(
     live: LiveSecrets, source: Source, clock: TurnableClock
 ) -> None:
@@ -381,7 +414,7 @@ def test_a_child_looks_though_its_parent_was_looking_when_it_forked(
 ) -> None:
     source.now["stripe_secret_key"] = "sk_test_2"
     clock.turn(60)
-    with live._lock():
+    with live._turn().taken(0.0):
         child = os.fork()
         if child == 0:
             os._exit(0 if live.secret_key() == "sk_test_2" else 1)

@@ -314,14 +314,17 @@ def test_a_lease_that_ended_cannot_close_what_another_has_now(
     system.wallets.grant("ada", 1, key="g", reason="welcome")
 
     def lease(token: str) -> Notification:
-        command = notices.Lease(types=("credits.granted",), token=token, seconds=60)
-        leased = system.queue.submit(command)
+        (row,) = rows(system)
+        leased = system.queue.submit(
+            notices.Lease(notification_id=row.notification_id, token=token, seconds=60)
+        )
         assert leased is not None
         return leased
 
     first = lease("one")
     clock.turn(61)
     second = lease("two")
+    assert lease("two") == second, "the reply to its commit may have been lost"
     finish = notices.Finish(notification_id=first.notification_id, token="one", delivered=True)
     system.queue.submit(finish)
     assert [row.status for row in rows(system)] == [notices.DUE]

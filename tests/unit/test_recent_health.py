@@ -12,8 +12,8 @@ import pytest
 
 import credit_payments as cp
 from credit_payments.domain.vitals import Health
-from credit_payments.health import BUSY_SECONDS, RECENT_SECONDS, RecentHealth
 from credit_payments.http import Api, Request, health_routes
+from credit_payments.recent_health import BUSY_SECONDS, RECENT_SECONDS, RecentHealth
 
 
 @attrs.define

@@ -35,7 +35,7 @@ def told(office: Office) -> Iterator[Notifications]:
     telling = Telling(["credits.granted"])
     office.queue = PostingQueue(office.storage, office.clock, observer=telling)
     office.wallets = cp.Wallets(office.storage, office.queue, office.clock)
-    opened = Notifications(office.queue, telling, in_background=False)
+    opened = Notifications(office.storage, office.queue, office.clock, telling, in_background=False)
     yield opened
     opened.close()
 
@@ -133,7 +133,7 @@ def test_the_thread_goes_on_at_once_where_a_whole_batch_fails(
     office.wallets = cp.Wallets(office.storage, office.queue, office.clock)
     count = 2 * notifications.BATCH + 1
     grant(office, count)
-    told = Notifications(office.queue, telling)
+    told = Notifications(office.storage, office.queue, office.clock, telling)
     heard = threading.Semaphore(0)
 
     @told.on("credits.granted")

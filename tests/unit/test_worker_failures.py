@@ -315,6 +315,20 @@ class Counting:
         self.counts[name] += 1
 
 
+def test_what_waits_for_a_database_is_not_told_as_a_failed_try(
+    storage: Storage, poison: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    office = Office(storage, telemetry=Counting())
+    office.sell()
+    office.pay("evt_1")
+    poison["evt_1"] = StorageUnavailable("down")
+    office.worker().drain()
+    assert not office.telemetry.counts
+    (record,) = caplog.records
+    assert record.getMessage() == "payment_intent.succeeded evt_1 waits: down"
+    assert (record.__dict__["outcome"], record.__dict__["attempt"]) == ("put_off", 0)
+
+
 def test_what_workers_do_is_counted(storage: Storage, poison: dict[str, Any]) -> None:
     office = Office(storage, telemetry=Counting())
     office.sell()

@@ -29,8 +29,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from credit_payments.domain import vitals
-from credit_payments.health import RecentHealth
 from credit_payments.ports.telemetry import BUCKETS_SECONDS, Watched
+from credit_payments.recent_health import RecentHealth
 
 __all__ = ["Prometheus"]
 

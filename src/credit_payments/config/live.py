@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -23,6 +26,11 @@ EARLY_LOOKS_SECONDS = 60.0
 """How often a refusal may have the sources looked at before it is time: anybody can cause one."""
 WAIT_SECONDS = 10.0
 """How long somebody whose secret was refused waits for another thread's look."""
+WAITERS_MAX = 4
+HURRY_SECONDS = 2.0
+"""How many may wait for so long, and how long the others: or strangers, with signatures that fit no
+secret, could hold every thread there is while a source hangs. A webhook that is refused meanwhile
+is delivered again."""
 
 _log = logs.logger(__name__)
 
@@ -70,7 +78,7 @@ class LiveSecrets:
         self.troubles: Mapping[str, str] = loaded.troubles
         """See the port."""
         self._told = _sentence(loaded.troubles)
-        self._locks: dict[int, threading.Lock] = {}
+        self._turns: dict[int, _Turn] = {}
 
     def __repr__(self) -> str:
         return f"LiveSecrets(origins={dict(self.origins)!r})"
@@ -114,13 +122,9 @@ class LiveSecrets:
 
     def _current(self) -> Held:
         if self._is_due():
-            lock = self._lock()
-            if lock.acquire(blocking=False):
-                try:
-                    if self._is_due():
-                        self._look()
-                finally:
-                    lock.release()
+            with self._turn().taken(0.0) as is_ours:
+                if is_ours and self._is_due():
+                    self._look()
         return self._held
 
     def _is_due(self) -> bool:
@@ -134,14 +138,12 @@ class LiveSecrets:
 
         Those who come while another looks wait for it: what they miss is what it finds.
         """
-        lock = self._lock()
-        if not self._groups or is_known() or not lock.acquire(timeout=WAIT_SECONDS):
+        if not self._groups or is_known():
             return
-        try:
-            if not is_known() and self._may_look_early():
+        turn = self._turn()
+        with turn.patience() as seconds, turn.taken(seconds) as is_ours:
+            if is_ours and not is_known() and self._may_look_early():
                 self._look()
-        finally:
-            lock.release()
 
     def _may_look_early(self) -> bool:
         now = self._clock.now()
@@ -152,10 +154,10 @@ class LiveSecrets:
         self._early.append(now)
         return True
 
-    def _lock(self) -> threading.Lock:
-        """This process's lock: a fork may copy one that a thread holds which it does not copy."""
+    def _turn(self) -> _Turn:
+        """This process's: a fork may copy a lock that a thread holds which it does not copy."""
         process = os.getpid()
-        return self._locks.get(process) or self._locks.setdefault(process, threading.Lock())
+        return self._turns.get(process) or self._turns.setdefault(process, _Turn())
 
     def _look(self) -> None:
         now = self._looked_at = self._clock.now()
@@ -201,6 +203,40 @@ class LiveSecrets:
         elif self._told and not trouble:
             _log.info("All sources of secrets can be read again.")
         self._told = trouble
+
+
+class _Turn:
+    """Who looks, one at a time, and for how long others wait for that."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(WAITERS_MAX)
+        self._began = math.inf
+
+    @contextmanager
+    def taken(self, seconds: float) -> Iterator[bool]:
+        """Wait so long for the turn; whether it was got."""
+        if not self._lock.acquire(timeout=seconds):
+            yield False
+            return
+        self._began = time.monotonic()
+        try:
+            yield True
+        finally:
+            self._began = math.inf
+            self._lock.release()
+
+    @contextmanager
+    def patience(self) -> Iterator[float]:
+        """How long to wait: a few long, the others not for a look that takes long already."""
+        if not self._places.acquire(blocking=False):
+            is_slow = time.monotonic() - self._began > HURRY_SECONDS
+            yield 0.0 if is_slow else HURRY_SECONDS
+            return
+        try:
+            yield WAIT_SECONDS
+        finally:
+            self._places.release()
 
 
 def _watched(overrides: Mapping[str, object]) -> tuple[tuple[str, ...], ...]:

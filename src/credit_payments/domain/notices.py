@@ -9,13 +9,12 @@ somebody else when it ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from credit_payments.domain import inbox, instants, ledger, reversal, values
-from credit_payments.domain.decision import Ask, Decision, Range, Series, View
+from credit_payments.domain.decision import Ask, Decision, Series, View
 from credit_payments.domain.ledger import Contra, Kind
 from credit_payments.domain.records import (
     Dispute,
@@ -67,8 +66,6 @@ TYPES = tuple(
 DUE, DELIVERED, DEAD = "due", "delivered", "dead"
 ATTEMPTS_MAX = 10
 _BACK_OFF_SECONDS_MAX = 3_600.0
-_LEASE_ROWS = 4
-"""How many are looked at to lease one: those in front may be dead."""
 
 
 def notices(
@@ -174,52 +171,16 @@ def _payer(payment_intent_id: str | None, view: View) -> str:
     return paid.user_id if paid else ""
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """Take the notification that has been due for longest, to try it until the lease ends.
-
-    Only of `types`: another process may have the handlers of others.
-    """
-
-    types: tuple[str, ...]
-    token: str
-    seconds: float
-
-    def keys(self) -> Iterator[Ask]:
-        """The first of each type."""
-        for kind in self.types:
-            yield Range(_due(kind), _LEASE_ROWS)
-
-    def keys_after(self, view: View) -> Iterator[Ask]:  # noqa: ARG002 - part of the protocol
-        """Nothing more."""
-        return iter(())
-
-    def decide(self, view: View, now: str) -> Decision[Notification | None]:
-        """Lease it; one whose last try died with its process counts that as a try."""
-        changes: list[Record] = []
-        rows = [row for kind in self.types for row in view.first(_due(kind))[0]]
-        rows.sort(key=attrgetter("due_at", "notification_id"))
-        for row in rows:
-            if row.due_at > now:
-                break
-            if row.attempts >= ATTEMPTS_MAX:
-                changes.append(msgspec.structs.replace(row, status=DEAD, lease=""))
-                continue
-            taken = msgspec.structs.replace(
-                row,
-                attempts=row.attempts + 1,
-                due_at=instants.later(now, self.seconds),
-                lease=self.token,
-            )
-            return Decision(taken, [*changes, taken])
-        return Decision(None, changes)
+def of(kind: str, status: str) -> Series:
+    """The notifications of a type that have a status, those that are due for longest first."""
+    return Series(Notification, kind, (("status", status),), ("due_at", "notification_id"))
 
 
-class Finish(msgspec.Struct, frozen=True, kw_only=True):
-    """A try has ended."""
+class _AboutNotification(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that names one notification, and nothing else."""
 
     notification_id: str
     token: str
-    delivered: bool
 
     def keys(self) -> Iterator[Ask]:
         """The notification."""
@@ -228,6 +189,36 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     def keys_after(self, view: View) -> Iterator[Ask]:  # noqa: ARG002 - part of the protocol
         """Nothing more."""
         return iter(())
+
+
+class Lease(_AboutNotification, frozen=True, kw_only=True):
+    """Take a notification, if it is due, to try it until the lease ends."""
+
+    seconds: float
+
+    def decide(self, view: View, now: str) -> Decision[Notification | None]:
+        """Lease it; one whose last try died with its process counts that as a try."""
+        row = view.get(Notification, self.notification_id)
+        if row is None or row.status != DUE:
+            return Decision(None)
+        if row.due_at > now:
+            # Ours already where the reply to a commit was lost.
+            return Decision(row if row.lease == self.token else None)
+        if row.attempts >= ATTEMPTS_MAX:
+            return Decision(None, (msgspec.structs.replace(row, status=DEAD, lease=""),))
+        taken = msgspec.structs.replace(
+            row,
+            attempts=row.attempts + 1,
+            due_at=instants.later(now, self.seconds),
+            lease=self.token,
+        )
+        return Decision(taken, (taken,))
+
+
+class Finish(_AboutNotification, frozen=True, kw_only=True):
+    """A try has ended."""
+
+    delivered: bool
 
     def decide(self, view: View, now: str) -> Decision[None]:
         """Close it, or have it tried again later; nothing if somebody else has it by now."""
@@ -242,10 +233,6 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
             wait = min(2.0**row.attempts, _BACK_OFF_SECONDS_MAX)
             changed = msgspec.structs.replace(row, due_at=instants.later(now, wait), lease="")
         return Decision(None, (changed,))
-
-
-def _due(kind: str) -> Series:
-    return Series(Notification, kind, (("status", DUE),), ("due_at", "notification_id"))
 
 
 def public(row: Notification) -> values.Notification:

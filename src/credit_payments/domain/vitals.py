@@ -25,6 +25,8 @@ QUEUE_SHARE_MAX = 0.8
 """How full the database queue may be."""
 WRITE_SECONDS_MAX = 10.0
 """How long a write may wait for its turn: a third of the time after which it is given up."""
+RECONCILED = "reconciled"
+"""The checkpoint whose state is the instant at which a reconciliation last ended."""
 
 
 @attrs.frozen(kw_only=True)

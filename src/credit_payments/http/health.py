@@ -11,12 +11,12 @@ from typing import Final, Protocol, TypeVar
 
 import attrs
 
-from credit_payments.health import RecentHealth
 from credit_payments.http import answers, shapes
 from credit_payments.http.messages import Response
 from credit_payments.http.routes import Call, Route
 from credit_payments.http.system import System
 from credit_payments.ports.telemetry import Watched
+from credit_payments.recent_health import RecentHealth
 
 A = TypeVar("A", bound=shapes.Answer)
 

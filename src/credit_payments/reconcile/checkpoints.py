@@ -22,10 +22,7 @@ NAME = "reconcile"
 
 
 class State(msgspec.Struct, kw_only=True):
-    """Where a run is, and what it has found.
-
-    `ended_at` is when the last run of that name ended, also while the next one is under way.
-    """
+    """Where a run is, and what it has found; `ended_at` where it has ended."""
 
     since: str
     until: str

@@ -11,6 +11,7 @@ from credit_payments.domain import checks, instants
 from credit_payments.domain.clawback import Policies
 from credit_payments.domain.differences import Progress, ReconciliationReport
 from credit_payments.domain.records import Checkpoint
+from credit_payments.domain.vitals import RECONCILED
 from credit_payments.errors import InvalidRequest, NotFound
 from credit_payments.ports.clock import Clock
 from credit_payments.ports.encryption import FieldCipher
@@ -114,8 +115,10 @@ class Reconciler:
             if progress is not None:
                 progress(told)
         report = state.report()
-        state.end(instants.to_text(self._clock.now()))
+        now = instants.to_text(self._clock.now())
+        state.end(now)
         self._keep(name, state)
+        self._queue.submit(KeepCheckpoint(name=RECONCILED, state=now))
         return report
 
     def _state(
@@ -142,7 +145,6 @@ class Reconciler:
             until=until or settled,
             repair=repair,
             started_at=instants.to_text(now),
-            ended_at=known.ended_at if known else None,
         )
 
     def _phases(self, state: State) -> Phases:

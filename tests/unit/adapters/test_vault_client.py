@@ -295,6 +295,7 @@ class Talking(BaseHTTPRequestHandler):
                 while True:
                     self.wfile.write(b" ")
                     time.sleep(0.01)
+            return
         size = int(self.path.rpartition("/")[2])
         self.send_response(200)
         self.send_header("Content-Length", str(size))

@@ -55,7 +55,7 @@ def test_what_a_person_should_look_at_exits_with_one_and_is_told(database: Path)
         Event("evt_1", "charge.refunded", "pi_1", "queued", AT, "dead", due_at=AT, created_at=AT),
         Incident("payment:pi_1", "open", "reason", None, "{}", AT),
         Notification("n", "credits.low", "ada", "{}", "dead", 0, AT, "", AT),
-        Checkpoint("reconcile:a", json.dumps({"ended_at": AT}), AT),
+        Checkpoint("reconciled", AT, AT),
     )
     result = run(database)
     assert result.exit_code == 1
