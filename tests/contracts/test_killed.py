@@ -19,12 +19,16 @@ LIFE_SECONDS_MAX = 0.15
 
 
 def _kill_one(database: str, name: str, chance: random.Random) -> list[str]:
-    """Let a process post for a moment; what it said until it was killed."""
+    """Let a process post for a moment after its first acknowledgement; what it said until then."""
     process = subprocess.Popen(
         [sys.executable, str(VICTIM), database, name], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    said = [process.stdout.readline()]
+    said: list[str] = []
+    # It may have to wait for the locks of the one that was killed before.
+    while not said or not said[-1].startswith("did"):
+        said.append(process.stdout.readline())
+        assert said[-1], "it ended by itself"
     time.sleep(chance.uniform(0, LIFE_SECONDS_MAX))
     process.kill()
     said += process.stdout.readlines()
@@ -42,6 +46,7 @@ def _kill(database: str, times: int) -> None:
         said = [line.split() for line in _kill_one(database, f"life{number}", chance)]
         tried |= {key for word, key in said if word == "try"}
         done = {key for word, key in said if word == "did"}
+        assert done
         with cp.connect(database=database) as system:
             # Nothing is counted here: a server may still be at what the dead had sent last.
             for key in done:

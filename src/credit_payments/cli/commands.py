@@ -24,7 +24,7 @@ _DATABASE = click.option(
 _APP = click.option(
     "--app",
     metavar="MODULE:ATTRIBUTE",
-    help="Your system, or a function that returns one; with it come your handlers.",
+    help="Your system, or a function that returns one: with its handlers, policies and notices.",
 )
 
 
@@ -176,8 +176,6 @@ def worker(*, database: str | None, app: str | None, drain: bool) -> None:
     """
     from credit_payments.cli import worker as workers  # noqa: PLC0415 - others are spared it
 
-    if database is not None and app is not None:
-        raise click.UsageError("--app has a database of its own: give one of the two")
     workers.run(database, app, drain=drain)
 
 
@@ -270,34 +268,44 @@ def show(*, database: str | None, name: str, as_json: bool) -> None:
 
 @events.command()
 @_DATABASE
+@_APP
 @click.option("--all", "every", is_flag=True, help="All dead letters.")
 @click.argument("event_ids", metavar="[ID]...", nargs=-1)
 @click.pass_context
 def replay(
-    context: click.Context, *, database: str | None, every: bool, event_ids: tuple[str, ...]
+    context: click.Context,
+    *,
+    database: str | None,
+    app: str | None,
+    every: bool,
+    event_ids: tuple[str, ...],
 ) -> None:
     """Have events tried again by the next worker, from the first attempt on."""
     from credit_payments.cli import events as letters  # noqa: PLC0415 - others are spared it
 
     if every == bool(event_ids):
         raise click.UsageError("give the ids of events, or --all")
-    context.exit(letters.replay(database, event_ids, every=every))
+    context.exit(letters.replay(database, app, event_ids, every=every))
 
 
 @events.command()
 @_DATABASE
+@_APP
 @_REASON
 @_ACTOR
 @click.argument("event_id", metavar="ID")
-def discard(*, database: str | None, reason: str, actor: str | None, event_id: str) -> None:
+def discard(
+    *, database: str | None, app: str | None, reason: str, actor: str | None, event_id: str
+) -> None:
     """Put an event away that is not to be applied; it stays, with the reason."""
     from credit_payments.cli import events as letters  # noqa: PLC0415 - others are spared it
 
-    letters.discard(database, event_id, reason=reason, actor=actor)
+    letters.discard(database, app, event_id, reason=reason, actor=actor)
 
 
 @events.command()
 @_DATABASE
+@_APP
 @click.option("--user", "user_id", required=True, help="Who gets the credits.")
 @click.option("--credits", "number", type=int, help="How many; by default those of its quote.")
 @_REASON
@@ -307,6 +315,7 @@ def discard(*, database: str | None, reason: str, actor: str | None, event_id: s
 def resolve(
     *,
     database: str | None,
+    app: str | None,
     user_id: str,
     number: int | None,
     reason: str,
@@ -322,6 +331,7 @@ def resolve(
 
     letters.resolve(
         database,
+        app,
         payment_intent_id,
         user_id=user_id,
         credits=number,
@@ -333,18 +343,22 @@ def resolve(
 
 @events.command()
 @_DATABASE
+@_APP
 @_REASON
 @_ACTOR
 @click.argument("incident_id", metavar="INCIDENT")
-def dismiss(*, database: str | None, reason: str, actor: str | None, incident_id: str) -> None:
+def dismiss(
+    *, database: str | None, app: str | None, reason: str, actor: str | None, incident_id: str
+) -> None:
     """Decide that nothing is to be done; the same facts ask nobody any more."""
     from credit_payments.cli import events as letters  # noqa: PLC0415 - others are spared it
 
-    letters.dismiss(database, incident_id, reason=reason, actor=actor)
+    letters.dismiss(database, app, incident_id, reason=reason, actor=actor)
 
 
 @commands.command()
 @_DATABASE
+@_APP
 @click.option("--since", required=True, metavar="INSTANT", help="A day or an instant, in UTC.")
 @click.option("--until", metavar="INSTANT", help="Ten minutes ago when left out.")
 @click.option("--repair", is_flag=True, help="Post what is missing.")
@@ -355,6 +369,7 @@ def reconcile(
     context: click.Context,
     *,
     database: str | None,
+    app: str | None,
     since: str,
     until: str | None,
     repair: bool,
@@ -363,14 +378,16 @@ def reconcile(
 ) -> None:
     """Hold what Stripe has against the ledger, and post what is missing.
 
-    Exits with 1 if anything differs that was not repaired. Safe to interrupt: the next call goes on
-    where it broke off.
+    With --repair give --app, unless your system keeps to the settings of the environment: what is
+    posted follows the policies of the system that posts it. Exits with 1 if anything differs that
+    was not repaired. Safe to interrupt, which exits with 130: the next call goes on where it broke
+    off.
     """
     from credit_payments.cli import reconciling  # noqa: PLC0415 - other commands are spared it
 
     context.exit(
         reconciling.reconcile(
-            database, since, until, repair=repair, restart=restart, as_json=as_json
+            database, app, since, until, repair=repair, restart=restart, as_json=as_json
         )
     )
 

@@ -10,7 +10,7 @@ import attrs
 import click
 import msgspec
 
-from credit_payments.cli.systems import opened
+from credit_payments.cli.systems import chosen, opened, told
 from credit_payments.domain import payment
 from credit_payments.domain.values import KeptEvent, Page, Quarantined
 from credit_payments.errors import CreditPaymentsError, NotFound
@@ -53,24 +53,27 @@ def show(database: str | None, name: str, *, as_json: bool) -> None:
     click.echo("\n\n".join(_whole(one) for one in found))
 
 
-def replay(database: str | None, event_ids: Sequence[str], *, every: bool) -> int:
+def replay(database: str | None, app: str | None, event_ids: Sequence[str], *, every: bool) -> int:
     """Have events tried again, print what became of each, and return the exit code."""
-    with opened(database) as system:
+    with told(), chosen(database, app) as system:
         if every:
             click.echo(f"{system.events.replay_all()} dead letters are due now; {_WHO_APPLIES}.")
             return 0
         return _each(event_ids, lambda event_id: _replay(system, event_id))
 
 
-def discard(database: str | None, event_id: str, *, reason: str, actor: str | None) -> None:
+def discard(
+    database: str | None, app: str | None, event_id: str, *, reason: str, actor: str | None
+) -> None:
     """Put an event away."""
-    with opened(database) as system:
+    with told(), chosen(database, app) as system:
         event = system.events.discard(event_id, reason=reason, actor=actor or whoever())
     click.echo(f"{event.event_id} is {event.problem}")
 
 
 def resolve(
     database: str | None,
+    app: str | None,
     payment_intent_id: str,
     *,
     user_id: str,
@@ -81,7 +84,7 @@ def resolve(
 ) -> None:
     """Say what will be credited, ask, and credit it."""
     who = actor or whoever()
-    with opened(database) as system:
+    with told(), chosen(database, app) as system:
         filed = system.events.incident(payment.cause(payment_intent_id))
         number = _as_quoted(filed) if credits is None else credits
         click.echo(f"{payment_intent_id}: {_amount(filed)}; {filed.reason}")
@@ -94,9 +97,11 @@ def resolve(
     click.echo(f"Credited, as {receipt.transaction_id}.")
 
 
-def dismiss(database: str | None, incident_id: str, *, reason: str, actor: str | None) -> None:
+def dismiss(
+    database: str | None, app: str | None, incident_id: str, *, reason: str, actor: str | None
+) -> None:
     """Decide that nothing is to be done."""
-    with opened(database) as system:
+    with told(), chosen(database, app) as system:
         filed = system.events.dismiss(incident_id, reason=reason, actor=actor or whoever())
     click.echo(f"{filed.incident_id} is {filed.decision}")
 

@@ -11,14 +11,17 @@ import attrs
 import click
 import msgspec
 
-from credit_payments.cli.systems import opened
+from credit_payments.cli.systems import chosen, told
 from credit_payments.domain.differences import Progress, ReconciliationReport
 
+INTERRUPTED = 130
+"""As a shell tells of SIGINT; 1 says that something differs."""
 _STEPS = 1_000
 
 
 def reconcile(
     database: str | None,
+    app: str | None,
     since: str,
     until: str | None,
     *,
@@ -28,10 +31,14 @@ def reconcile(
 ) -> int:
     """Reconcile, print what was found, and return the exit code."""
     first, last = _instant(since), None if until is None else _instant(until)
-    with opened(database) as system, _bar() as progress:
-        report = system.reconcile(
-            since=first, until=last, repair=repair, restart=restart, progress=progress
-        )
+    try:
+        with told(), chosen(database, app) as system, _bar() as progress:
+            report = system.reconcile(
+                since=first, until=last, repair=repair, restart=restart, progress=progress
+            )
+    except KeyboardInterrupt:
+        click.echo("Interrupted: the same command goes on here.", err=True)
+        return INTERRUPTED
     _tell(report, as_json=as_json)
     return 0 if report.ok else 1
 

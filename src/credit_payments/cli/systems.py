@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import click
@@ -32,9 +32,28 @@ def opened(database: str | None, *, create: bool = False) -> Iterator[System]:
     A database is not created unless told: one that was only misspelt must not come out empty and
     in order.
     """
-    given: dict[str, Any] = {} if database is None else {"database": database}
-    with told(), connect(deliver_notifications=False, create_database=create, **given) as system:
+    with told(), _of_settings(database, create=create) as system:
         yield system
+
+
+@contextmanager
+def chosen(database: str | None, app: str | None) -> Iterator[System]:
+    """The host's own system, where it is named, else as `opened`; nothing is told.
+
+    Raises:
+        UsageError: both are named.
+        BadParameter: there is no such system of the host's.
+        CreditPaymentsError: it cannot be opened.
+    """
+    if database is not None and app is not None:
+        raise click.UsageError("--app has a database of its own: give one of the two")
+    with _of_settings(database) if app is None else hosts(app) as system:
+        yield system
+
+
+def _of_settings(database: str | None, *, create: bool = False) -> AbstractContextManager[System]:
+    given: dict[str, Any] = {} if database is None else {"database": database}
+    return connect(deliver_notifications=False, create_database=create, **given)
 
 
 @contextmanager

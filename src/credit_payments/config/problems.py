@@ -126,7 +126,7 @@ def _intake_problems(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.webhook_mode not in ("inline", "queued"):
         yield "webhook_mode", 'choose "inline" or "queued"'
     accounts: Any = settings.connect_accounts
-    if not all(_matches(_ACCOUNT, account) for account in accounts):
+    if isinstance(accounts, str) or not all(_matches(_ACCOUNT, one) for one in accounts):
         yield "connect_accounts", "list the ids of connected accounts: acct_…"
 
 

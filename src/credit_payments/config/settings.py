@@ -23,6 +23,12 @@ NAMES_IN_SOURCES: Mapping[str, str] = {
     "stripe_webhook_secret": "stripe_webhook_secret",
     "stripe_api_version": "stripe_api_version",
     "stripe_api_base": "stripe_api_base",
+    "purchase_expires_seconds": "credit_payments_purchase_expires_seconds",
+    "refund_policy": "credit_payments_refund_policy",
+    "dispute_policy": "credit_payments_dispute_policy",
+    "notifications": "credit_payments_notifications",
+    "low_credits": "credit_payments_low_credits",
+    "connect_accounts": "credit_payments_connect_accounts",
     "encryption_keys": "credit_payments_encryption_keys",
     "encryption_index_key": "credit_payments_encryption_index_key",
     "encryption_vault_transit_key": "credit_payments_encryption_vault_transit_key",
@@ -42,6 +48,8 @@ NAMES_IN_SOURCES: Mapping[str, str] = {
 """The settings that a source may hold, and the name it is asked for; all others are code."""
 
 
+_DIGITS_MAX = 20
+
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105
 """Where Kubernetes mounts the token of a pod's service account."""
 
@@ -58,6 +66,13 @@ def _split_secrets(given: str | Sequence[str] | None) -> str | Sequence[str] | N
     """One secret, several in a row, or one text with commas, as an environment variable has it."""
     if isinstance(given, str):
         return tuple(part.strip() for part in given.split(",")) if "," in given else given
+    return None if given is None else _to_tuple(given)
+
+
+def _split_names(given: str | Sequence[str] | None) -> Sequence[str] | None:
+    """Names in a row, or one text with commas; one that is empty is an accident, and stays."""
+    if isinstance(given, str):
+        return tuple(part.strip() for part in given.split(",")) if given.strip() else given
     return None if given is None else _to_tuple(given)
 
 
@@ -80,7 +95,8 @@ def _none_in_words(given: Any) -> Any:
 
 
 def _number_in_words(given: Any) -> Any:
-    return int(given) if isinstance(given, str) and given in ("1", "2") else given
+    is_number = isinstance(given, str) and given.isascii() and given.isdecimal()
+    return int(given) if is_number and len(given) <= _DIGITS_MAX else given
 
 
 def _switch_in_words(given: Any) -> Any:
@@ -193,16 +209,16 @@ class Settings:
     stripe_wait_seconds_max: float = 8.0
     queue_commands_max: int = 10_000
     batch_commands_max: int = 128
-    purchase_expires_seconds: int | None = None
+    purchase_expires_seconds: int | None = attrs.field(default=None, converter=_number_in_words)
     refund_policy: str = "debt"
     dispute_policy: str = "debt"
-    notifications: Sequence[str] | None = None
-    low_credits: int | None = None
+    notifications: Sequence[str] | None = attrs.field(default=None, converter=_split_names)
+    low_credits: int | None = attrs.field(default=None, converter=_number_in_words)
     deliver_notifications: bool = True
     webhook_tolerance_seconds: int = 300
     webhook_body_bytes_max: int = 1024 * 1024
     webhook_mode: str = "inline"
-    connect_accounts: Sequence[str] = attrs.field(default=(), converter=_to_tuple)
+    connect_accounts: Sequence[str] = attrs.field(default=(), converter=_split_names)
     worker_lease_seconds: float = 60.0
     encryption_keys: key_ring.KeyTexts | None = attrs.field(
         default=None, repr=False, converter=key_ring.split

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 import credit_payments as cp
 from credit_payments.cli import reconciling
 from credit_payments.cli.commands import commands
+from credit_payments.domain.records import Notification
 from credit_payments.testing.simulator import StripeSimulator
 
 pytestmark = pytest.mark.long
@@ -148,9 +149,78 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(
     monkeypatch.setattr(sys, "stderr", terminal)
     until = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
     code = reconciling.reconcile(
-        shop.url, "2024-01-01", until, repair=False, restart=False, as_json=True
+        shop.url, None, "2024-01-01", until, repair=False, restart=False, as_json=True
     )
     assert code == 0
     shown = terminal.getvalue()
     assert "100%" in shown
     assert "0 payments, 0 differences" in shown
+
+
+RULES = {
+    "refund_policy": "clamp",
+    "notifications": "payment.reversed,credits.low",
+    "low_credits": 5,
+}
+HOST = """
+import credit_payments as cp
+
+def make():
+    return cp.connect(database={url!r}, **{rules!r})
+"""
+
+
+def refunded_when_spent(shop: Shop) -> None:
+    """Nobody was told of the refund."""
+    intent = shop.sell()
+    with cp.connect(database=shop.url) as system:
+        system.payments.confirm_payment(intent)
+        system.wallets.spend("ada", 100, key="all")
+    shop.simulator.call("POST", "/v1/refunds", {"payment_intent": intent})
+
+
+def outcome(shop: Shop) -> tuple[int, list[str]]:
+    with cp.connect(database=shop.url) as system:
+        rows = system._storage.scan(Notification, order=("notification_id",))
+        return system.wallets.balance("ada").debt, [row.type for row in rows]
+
+
+@pytest.mark.parametrize("way", ["app", "environment"])
+def test_what_is_repaired_follows_the_rules_of_the_shop(
+    shop: Shop, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refunded_when_spent(shop)
+    now = datetime.now(UTC)
+    words = ["reconcile", "--since", (now - timedelta(days=1)).isoformat(), "--repair"]
+    words += ["--until", (now + timedelta(minutes=1)).isoformat()]
+    if way == "app":
+        name = f"rules_{tmp_path.name.replace('-', '_')}"
+        (tmp_path / f"{name}.py").write_text(HOST.format(url=shop.url, rules=RULES))
+        monkeypatch.syspath_prepend(tmp_path)
+        words += ["--app", f"{name}:make"]
+    else:
+        for setting, value in RULES.items():
+            monkeypatch.setenv(f"CREDIT_PAYMENTS_{setting.upper()}", str(value))
+        words += ["--database", shop.url]
+    result = CliRunner().invoke(commands, words)
+    assert result.exit_code == 0, result.output
+    assert "1 repaired" in result.output
+    assert outcome(shop) == (0, ["payment.reversed"])
+
+
+def test_an_app_and_a_database_are_one_too_many(shop: Shop) -> None:
+    result = shop.run("--since", "2024-01-01", "--app", "shop:make")
+    assert result.exit_code == 2
+    assert "give one of the two" in result.output
+
+
+def test_an_interrupted_run_does_not_exit_as_if_something_differed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cp.System, "reconcile", interrupted)
+    result = shop.reconcile()
+    assert result.exit_code == 130
+    assert "goes on here" in result.output

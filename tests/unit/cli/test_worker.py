@@ -8,15 +8,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from tests.support.office import HOSTS, Office
 
 from credit_payments.adapters.sqlite import SqliteStorage
+from credit_payments.cli import worker as workers
 from credit_payments.cli.commands import commands
 from credit_payments.domain.records import Event
+from credit_payments.errors import StorageUnavailable
+from credit_payments.worker import Worker
 
 pytestmark = pytest.mark.long
 
@@ -225,3 +231,26 @@ def test_an_app_has_a_database_of_its_own() -> None:
     result = CliRunner().invoke(commands, words)
     assert result.exit_code == 2
     assert "--app has a database of its own" in result.output
+
+
+def test_a_database_that_does_not_answer_yet_is_waited_for(
+    office: Office, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries: list[str | None] = []
+
+    @contextmanager
+    def chosen(database: str | None, app: str | None) -> Iterator[Any]:
+        tries.append(app)
+        if len(tries) < 4:
+            raise StorageUnavailable("nobody answers")
+        yield SimpleNamespace(worker=office.worker)
+
+    monkeypatch.setattr(workers, "chosen", chosen)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(SystemExit):
+        workers.run(None, "shop:make", drain=True)
+    assert tries == ["shop:make"], "who drains is told at once"
+    assert "nobody answers" in capsys.readouterr().err
+    monkeypatch.setattr(Worker, "run", lambda self: None)
+    workers.run(None, "shop:make", drain=False)
+    assert len(tries) == 4
