@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from credit_payments.domain import answers, checks, instants, values
-from credit_payments.domain.holding import CaptureHold, ExtendHold, ReleaseHold
+from credit_payments.domain.holding import CaptureHold, ExtendHold, Overage, ReleaseHold
 from credit_payments.domain.records import Hold as HoldRow
-from credit_payments.errors import CreditPaymentsError
+from credit_payments.errors import CreditPaymentsError, HoldEnded
 from credit_payments.posting import Poster
 
 
@@ -103,6 +103,15 @@ class Hold:
         return self
 
     def __enter__(self) -> Self:
+        """Begin the work that the credits are set aside for.
+
+        Raises:
+            HoldEnded: nothing is set aside any more, and the work would be for nothing: the hold
+                was released, or it has lapsed and refuses an overage. A key names one attempt.
+        """
+        is_over = self.status == "lapsed" and self._row.overage == Overage.REFUSE
+        if is_over or self.status == "released":
+            raise HoldEnded(self.status)
         return self
 
     def __exit__(

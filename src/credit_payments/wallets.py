@@ -279,7 +279,8 @@ class Wallets:
         """Decorate a function that works on a hold: it is called with one as its first argument.
 
         The function has a parameter `user_id`, which says whose credits are held. What it does
-        not capture is released when it returns or raises.
+        not capture is released when it returns or raises. A repetition under the key of a hold that
+        was released raises `HoldEnded`, and the function is not called: a key names one attempt.
 
         Args:
             credits: how many are held for each call.

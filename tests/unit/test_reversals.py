@@ -455,6 +455,52 @@ def test_no_lot_can_take_the_name_of_the_expiry_of_another() -> None:
     books.wallets.grant("bob", 1, key="b", reason="is refused for ever")
 
 
+# -- what had repaid a debt -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("days", [0, 101])
+def test_a_dispute_that_is_won_gives_back_what_had_repaid_its_debt_whenever_that_is(
+    days: int,
+) -> None:
+    books = Books(lasts=100)
+    books.pay(spent=100)
+    books.deliver(*withdrawn())
+    books.wallets.grant("ada", 100, key="g", reason="bought with other money")
+    books.check(available=0)
+    books.clock.turn(days)
+    books.deliver(*reinstated())
+    books.check(available=100)
+    [lot] = books.wallets.lots("ada")
+    assert (lot.lot_id, lot.source, lot.expires_at) == ("reversal:pi_1:2", "correction", None)
+    books.clock.turn(1_000)
+    books.check(available=100)
+
+
+def test_a_refund_that_fails_gives_back_what_a_grant_without_an_end_had_repaid() -> None:
+    books = Books(lasts=100)
+    books.pay(spent=100)
+    books.refund("re_1", PAID)
+    books.wallets.grant("ada", 60, key="g", reason="welcome")
+    books.refund("re_1", PAID, "failed")
+    books.check(available=60)
+    books.clock.turn(101)
+    books.check(available=60)
+
+
+def test_what_had_repaid_a_debt_is_not_frozen_by_another_dispute_of_that_payment() -> None:
+    books = Books()
+    books.pay(spent=100)
+    books.deliver(*withdrawn())
+    books.wallets.grant("ada", 100, key="g", reason="welcome")
+    books.deliver("charge.dispute.created", dispute("needs_response", id="dp_2", amount=PAID))
+    books.deliver(*reinstated())
+    balance = books.wallets.balance("ada")
+    assert (balance.available, balance.frozen) == (100, 0)
+    books.wallets.spend("ada", 40, key="more")
+    books.refund("re_1", PAID)
+    books.check(debt=40)
+
+
 # -- what does not hold yet -------------------------------------------------------------------
 
 

@@ -207,6 +207,35 @@ def test_a_hold_that_has_lapsed_is_shown_as_lapsed_to_whoever_asks_for_it_again(
     assert shop.system.verify().ok
 
 
+def test_no_work_is_done_on_a_hold_that_holds_nothing_any_more(
+    shop: Shop, wallets: cp.Wallets
+) -> None:
+    wallets.grant("ada", 10, key="k", reason="r")
+    worked: list[str] = []
+
+    @wallets.with_hold(5, key=lambda user_id, job: job, ttl=60)
+    def work(hold: cp.Hold, user_id: str, job: str) -> None:
+        worked.append(job)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work("ada", "j1")
+    with pytest.raises(cp.HoldEnded, match="released"):
+        work("ada", "j1")
+    assert worked == ["j1"]
+    wallets.hold("ada", 5, key="j2", ttl=60)
+    wallets.hold("ada", 5, key="j3", ttl=60, overage="debt")
+    shop.clock.turn(60)
+    with pytest.raises(cp.HoldEnded, match="lapsed"):
+        work("ada", "j2")
+    assert worked == ["j1"]
+    with wallets.get_hold("j3") as owed:  # all of it is an overage now, which it allows
+        owed.capture(5)
+    with wallets.get_hold("j3") as done:
+        assert done.captured == 5
+    assert wallets.balance("ada") == cp.Balance(available=5)
+
+
 # -- history ----------------------------------------------------------------------------------
 
 

@@ -332,14 +332,19 @@ class _Walk:
             refunded += legs.get(Contra.REFUNDS, 0)
             disputed += legs.get(Contra.DISPUTES, 0)
             self._reversed[cause] = (refunded, disputed, times + 1)
+            self._open_correction(entry, changes)
         elif entry.kind == Kind.EXPIRY:
             for change in changes:
                 self._expiries[change.lot_id] = self._expiries.get(change.lot_id, 0) + 1
         elif entry.kind == Kind.UNDO:
-            opened = next((c.net for c in changes if c.lot_id == entry.cause), None)
-            if opened is not None:
-                self._opened[entry.cause] = (entry.sequence, opened)
+            self._open_correction(entry, changes)
         return fits
+
+    def _open_correction(self, entry: Entry, changes: list[LotChange]) -> None:
+        """Where what repaid a debt is given back, to a lot that is called as the entry is."""
+        opened = next((c.net for c in changes if c.lot_id == entry.cause), None)
+        if opened is not None:
+            self._opened[entry.cause] = (entry.sequence, opened)
 
     def _problem(self, message: str, transaction_id: str | None = None) -> Problem:
         return Problem(user_id=self._user_id, transaction_id=transaction_id, message=message)

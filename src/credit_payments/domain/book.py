@@ -122,9 +122,8 @@ class Book:
         draft = Draft()
         draft.leg(Contra.USAGE, -used)
         left = self.give(draft, takes, used)
-        if left:  # it was owed, and the debt was repaid since: no lot of old can have it
-            self._open_lot(effect.cause, Source.CORRECTION, 0, NEVER, left)
-            draft.move(effect.cause, available=left)
+        if left:  # it was owed, and the debt was repaid since
+            self.correct(draft, effect.cause, left)
         return self.post(effect, draft)
 
     # -- credits go out ------------------------------------------------------------------------
@@ -252,6 +251,11 @@ class Book:
                     draft.move(lot_id, available=share)
                     self._is_due_by(lot.expires_at)
         return left
+
+    def correct(self, draft: Draft, cause: str, credits: int) -> None:
+        """Open a lot without an end for credits that no lot of old can have."""
+        self._open_lot(cause, Source.CORRECTION, 0, NEVER, credits)
+        draft.move(cause, available=credits)
 
     def write_off(self, draft: Draft, lot_id: str, credits: int) -> None:
         """Forgive what was to be taken back from a lot and is missing."""

@@ -88,12 +88,12 @@ def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
     draft.leg(Contra.DISPUTES, disputed)
     book.lock(lot_id, locked=due.locked)
     before = Clawback.read(paid.clawback)
-    after = _move(book, draft, lot_id, before, refunded + disputed, due, policies)
+    cause = f"{Kind.REVERSAL}:{paid.payment_intent_id}:{paid.reversals + 1}"
+    after = _move(book, draft, lot_id, before, refunded + disputed, due, policies, cause)
     _freeze(book, draft, book.lot(lot_id))
     reversals = paid.reversals
     if not draft.is_empty():
         reversals += 1
-        cause = f"{Kind.REVERSAL}:{paid.payment_intent_id}:{reversals}"
         book.post(Effect(kind=Kind.REVERSAL, cause=cause), draft)
         known = Due(paid.refunded_credits, paid.disputed_credits, due.locked)
         if _stops(after, due, policies) > _stops(before, known, policies):
@@ -118,6 +118,7 @@ def _move(
     credits: int,
     due: Due,
     policies: Policies,
+    cause: str,
 ) -> Clawback:
     """Take so many credits more, or (negative) give some back; where they are from after that."""
     missing = before.debt + before.written_off
@@ -131,7 +132,7 @@ def _move(
         takes, popped = _popped(before.takes, -credits - less)
         missing -= less
     after = _part(takes, missing, due, policies)
-    _adjust(book, draft, lot_id, before, after)
+    _adjust(book, draft, lot_id, before, after, cause)
     for place, amount in popped:
         if place == EXPIRED:
             draft.move(lot_id, expired=amount)
@@ -204,21 +205,25 @@ def _shares(takes: list[Take], missing: int, due: Due) -> tuple[int, int]:
     return of_refunds, missing - of_refunds
 
 
-def _adjust(book: Book, draft: Draft, lot_id: str, before: Clawback, after: Clawback) -> None:
+def _adjust(
+    book: Book, draft: Draft, lot_id: str, before: Clawback, after: Clawback, cause: str
+) -> None:
     """Let debt and write-off follow.
 
-    A debt that was repaid since, and a write-off that came back, go to the payment's own lot, where
-    they were missing.
+    A write-off that came back goes to the payment's own lot, where it was missing. A debt that was
+    repaid since does not: that lot's credits were used, and it may have expired. What repaid the
+    debt were other credits, with ends of their own or none.
     """
     if after.debt > before.debt:
         _owe(book, draft, after.debt - before.debt)
     if after.written_off > before.written_off:
         book.write_off(draft, lot_id, after.written_off - before.written_off)
-    given = max(0, before.debt - after.debt)
+    if repaid := book.give(draft, (), max(0, before.debt - after.debt)):
+        book.correct(draft, cause, repaid)
     if after.written_off < before.written_off:
         less = before.written_off - after.written_off
-        given += less - book.take_up(draft, lot_id, less)
-    book.give(draft, [Take(lot_id, given)], given)
+        given = less - book.take_up(draft, lot_id, less)
+        book.give(draft, [Take(lot_id, given)], given)
 
 
 def _stops(clawback: Clawback, due: Due, policies: Policies) -> int:

@@ -5,8 +5,8 @@ the UTC day on which it was posted; that of an expiry may be later than the expi
 
 Credits are paid, promotional, or other. How many of the paid ones were used or have expired follows
 from what became of each purchase: see `shares`. Other is what is neither paid nor promotional: use
-that nothing has paid for yet, because it became a debt or because the money went back, and lots of
-corrections, which give back such use.
+that nothing has paid for yet, because it became a debt or because the money went back, and what an
+undo gives back of such use.
 
 The value of paid credits is their share of what the purchase cost, as an exact fraction. The sums
 from the beginning of the ledger on are rounded, once and half up, to the currency's minor unit, and

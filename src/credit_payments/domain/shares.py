@@ -4,9 +4,10 @@ What became of paid credits cannot be read off the contra accounts, because cred
 debt, and those of one lot may make up for others that were refunded. It follows from how each lot
 stands before and after an entry: see `divide`. So no credit counts twice, none counts as unused or
 expired once its money went back, and credits that repaid a debt, or went in place of refunded
-ones, count as used, and stay so if the use of the refunded ones is undone later. Lots of
-corrections are no lots here: they give back use that a debt had covered, and nobody's money stands
-behind them.
+ones, count as used, and stay so if the use of the refunded ones is undone later. A lot in which a
+reversal gives back what had repaid its debt is part of the payment's: it has the money again. The
+corrections of an undo are no lots here: they give back use that a debt had covered, and nobody's
+money stands behind them.
 """
 
 from __future__ import annotations
@@ -160,7 +161,10 @@ class Walk:
     def _own_lot(self, entry: Entry, legs: dict[str, int]) -> str | None:
         """The lot that an entry brings, or that of the payment that it reverses."""
         if entry.kind == Kind.REVERSAL:  # reversal:pi_…:number
-            return entry.cause.replace(Kind.REVERSAL, Kind.PAYMENT, 1).rpartition(":")[0]
+            own = entry.cause.replace(Kind.REVERSAL, Kind.PAYMENT, 1).rpartition(":")[0]
+            if own in self._lots:
+                self._lots[entry.cause] = self._lots[own]
+            return own
         if entry.kind == Kind.PAYMENT:
             self._lots[entry.cause] = self._bought(entry, -legs.get(Contra.PURCHASES, 0))
             return entry.cause

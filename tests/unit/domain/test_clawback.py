@@ -470,13 +470,15 @@ def test_giving_back_undoes_the_last_that_was_taken_first() -> None:
     books.check()
 
 
-def test_a_debt_that_was_repaid_meanwhile_goes_to_the_own_lot() -> None:
+def test_what_repaid_a_debt_comes_back_without_an_end() -> None:
     books = bought(spent=100)
     books.settle(100)
     books.grant(70)
     assert (books.wallet.debt, books.wallet.available) == (30, 0)
     books.settle()
-    assert (books.wallet.debt, books.lot().available) == (0, 70)
+    lot = books.lot("reversal:pi_1:2")
+    assert (books.wallet.debt, lot.available, lot.expires_at) == (0, 70, NEVER)
+    assert books.lot().available == 0, "its own credits were used"
     books.check()
 
 

@@ -399,6 +399,20 @@ def test_a_dispute_that_is_won_gives_back_what_it_took(books: Books) -> None:
     assert last.closing == Holdings(wallet=40, deferred=40)
 
 
+def test_what_had_repaid_the_debt_of_a_dispute_that_is_won_is_not_used_yet(books: Books) -> None:
+    books.buy("ada", "a", 100, 1_000, expires_days=3)
+    books.wallets.spend("ada", 100, key="s")
+    books.dispute("a", "needs_response", "charge.dispute.funds_withdrawn")
+    books.buy("ada", "b", 100, 2_000)
+    books.turn(4)
+    books.dispute("a", "won", "charge.dispute.funds_reinstated")
+    last = books.report().days[-1]
+    assert moved(last) == {"disputed": -100}
+    assert last.closing == Holdings(wallet=100, deferred=100)
+    books.wallets.spend("ada", 100, key="t")
+    assert books.report().closing == Holdings(wallet=0, deferred=0)
+
+
 def test_what_expired_and_is_refunded_is_no_breakage_any_more(books: Books) -> None:
     books.buy("ada", "a", 100, 1_000, expires_days=1)
     books.turn(2)
@@ -744,6 +758,11 @@ def check_against_the_rows(books: Books, report: Report) -> None:
     credits: Counter[str] = Counter()
     values: dict[str, Fraction] = {}
     sold = used = expired = taken_back = 0
+    given_back: Counter[str] = Counter()
+    for lot in books.rows(Lot):
+        if lot.lot_id.startswith("reversal:"):  # what had repaid a debt of that payment's
+            name = lot.lot_id.split(":")[1]
+            given_back[f"payment:{name}"] += lot.available + lot.held + lot.frozen
     for lot in books.rows(Lot):
         if lot.source != "purchase":
             continue
@@ -752,7 +771,7 @@ def check_against_the_rows(books: Books, report: Report) -> None:
         shares = divide(
             lot.credits,
             taken_back=gone,
-            there=lot.available + lot.held + lot.frozen,
+            there=lot.available + lot.held + lot.frozen + given_back[lot.lot_id],
             expired=lot.expired,
         )
         assert min(shares) >= 0
