@@ -104,6 +104,7 @@ class System(Auditor):
             observer=telling,
             commands_max=settings.queue_commands_max,
             batch_max=settings.batch_commands_max,
+            wait_seconds_max=settings.queue_wait_seconds_max,
             telemetry=None if telemetry is None else self._telemetry,
         )
         self.payments = PaymentsClient(

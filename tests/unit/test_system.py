@@ -31,3 +31,8 @@ def test_a_part_that_cannot_be_closed_keeps_no_other_open(monkeypatch: pytest.Mo
     assert storage.closed
     with pytest.raises(cp.StorageUnavailable):
         system.wallets.grant("ada", 1, key="late", reason="late")
+
+
+def test_writes_wait_no_longer_than_they_are_told_to() -> None:
+    with cp.connect(database="memory://", queue_wait_seconds_max=7) as system:
+        assert system.queue._line._wait_seconds_max == 7

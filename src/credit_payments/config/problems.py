@@ -31,6 +31,7 @@ _BOUNDS: Mapping[str, tuple[float, float, str]] = {
     "stripe_attempts_max": (1, 10, "attempts"),
     "stripe_wait_seconds_max": (0, 60, "seconds"),
     "queue_commands_max": (1, 1_000_000, "commands"),
+    "queue_wait_seconds_max": (1, 300, "seconds"),
     "batch_commands_max": (1, 10_000, "commands"),
     "purchase_expires_seconds": (1, 100 * 366 * 24 * 3600, "whole seconds"),
     "low_credits": (1, CREDITS_MAX, "credits"),

@@ -131,6 +131,9 @@ class Settings:
         stripe_wait_seconds_max: the longest pause between two attempts; **0 in tests**, which
             then run through all attempts without waiting.
         queue_commands_max: writes that may wait; one more raises `QueueFull`.
+        queue_wait_seconds_max: how long writes wait, and whoever asked for them, behind one that
+            the database does not answer; then they raise `TryAgain`. That one itself is given up
+            by the driver's own bounds, of up to 20 seconds.
         batch_commands_max: writes that share one database transaction, at most.
         purchase_expires_seconds: how long purchased credits last; None for ever. What a payment
             buys is fixed when its intent is created, this included.
@@ -208,6 +211,7 @@ class Settings:
     stripe_attempts_max: int = 3
     stripe_wait_seconds_max: float = 8.0
     queue_commands_max: int = 10_000
+    queue_wait_seconds_max: float = 30.0
     batch_commands_max: int = 128
     purchase_expires_seconds: int | None = attrs.field(default=None, converter=_number_in_words)
     refund_policy: str = "debt"
