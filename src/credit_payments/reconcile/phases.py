@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -23,19 +23,18 @@ from credit_payments.domain.stripe_facts import (
 )
 from credit_payments.errors import NotFound
 from credit_payments.ports.encryption import FieldCipher
+from credit_payments.ports.gateway import Listed
 from credit_payments.ports.storage import Storage
 from credit_payments.reconcile.checkpoints import State
 from credit_payments.reconcile.examining import Examiner, is_mended
 from credit_payments.reconcile.foreseeing import Foresee, Foreseen
-from credit_payments.reconcile.walks import F, Stripe, Walk
+from credit_payments.reconcile.walks import F, Stripe, Walk, pages
 from credit_payments.settlement import Settlement
 
 ROWS = 500
 """How many of our payments are read at once."""
 PROCESSING = "processing"
 """The status of a payment whose money is on its way, for days with some methods of payment."""
-PAGES_MAX = 1_000_000
-"""Of a hundred objects each: there has to be an end somewhere."""
 
 
 @attrs.frozen
@@ -288,18 +287,13 @@ class Phases:
         """Walk by the ids alone, so that nothing that was met is asked for one by one."""
         examiner = self._examiner
         for walk in (examiner.payment_intents, examiner.refunds, examiner.disputes):
-            self._meet_all(walk.page)
+            self._meet_all(pages(walk.page))
         self._has_met_all = True
 
-    def _meet_all(self, page_at: Callable[[str | None], Any]) -> None:
-        cursor: str | None = None
-        for _ in range(PAGES_MAX):
-            page = page_at(cursor)
+    def _meet_all(self, found: Iterator[Listed[Any]]) -> None:
+        for page in found:
             self._examiner.met.update(facts.id for facts in page.items)
             self._examiner.met.update(page.unreadable)
-            cursor = page.cursor
-            if cursor is None:
-                return
 
 
 def _intent_of(facts: inbox.Kept) -> str | None:

@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 REQUESTS_PER_SECOND = 20.0
 """Stripe takes 25 from a sandbox, and 100 in live mode: https://docs.stripe.com/rate-limits"""
+PAGES_MAX = 1_000_000
+"""Of a hundred objects each: there has to be an end somewhere."""
 
 EVENT_TYPES = tuple(READ)
 
@@ -137,14 +139,20 @@ class Stripe:
         return self._gateway.list_events(since=since, until=until, types=EVENT_TYPES, cursor=cursor)
 
 
-def _all(page_at: Callable[[str | None], Listed[T]]) -> Iterator[T]:
+def pages(page_at: Callable[[str | None], Listed[T]]) -> Iterator[Listed[T]]:
+    """One after the other, to the last."""
     cursor: str | None = None
-    while True:
+    for _ in range(PAGES_MAX):
         page = page_at(cursor)
-        yield from page.items
+        yield page
         cursor = page.cursor
         if cursor is None:
             return
+
+
+def _all(page_at: Callable[[str | None], Listed[T]]) -> Iterator[T]:
+    for page in pages(page_at):
+        yield from page.items
 
 
 @attrs.frozen(kw_only=True)
