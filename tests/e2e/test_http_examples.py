@@ -69,3 +69,23 @@ def test_the_fastapi_service_sells_and_spends(
     unconfigured = client.post("/stripe/create-payment-intent", json=PAY)
     assert unconfigured.status_code == 503
     assert unconfigured.json()["error"] == "Stripe is not configured"
+
+
+def test_two_users_of_the_flask_shop_may_choose_the_same_key(system: cp.System) -> None:
+    client = load("flask_app").create_app(system).test_client()
+    for user_id in ("ann", "bob"):
+        system.wallets.grant(user_id, 8, key=f"welcome-{user_id}", reason="welcome")
+        client.post(f"/login/{user_id}")
+        made = client.post("/reports", headers={"Idempotency-Key": "q3"})
+        assert made.json == {"report": "ready", "credits": 3}
+
+
+def test_two_users_of_the_fastapi_service_may_choose_the_same_key(system: cp.System) -> None:
+    example = load("fastapi_app")
+    vars(example)["TOKENS"].update({"let-ann-in": "ann", "let-bob-in": "bob"})
+    client = TestClient(example.create_app(system))
+    for user_id in ("ann", "bob"):
+        system.wallets.grant(user_id, 8, key=f"welcome-{user_id}", reason="welcome")
+        sent = {"Authorization": f"Bearer let-{user_id}-in", "Idempotency-Key": "q3"}
+        made = client.post("/reports", headers=sent)
+        assert made.json() == {"report": "ready", "credits": 3}

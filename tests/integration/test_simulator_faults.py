@@ -220,6 +220,36 @@ def test_stopping_does_not_wait_for_a_timeout_fault() -> None:
     assert time.monotonic() - began < 5
 
 
+def test_a_program_that_never_stops_the_simulator_ends_all_the_same() -> None:
+    code = (
+        "import http.client\n"
+        "from credit_payments.testing.simulator import StripeSimulator\n"
+        "simulator = StripeSimulator().start()\n"
+        "host, port = simulator.url.removeprefix('http://').split(':')\n"
+        "kept_open = http.client.HTTPConnection(host, int(port))\n"
+        "kept_open.request('GET', '/v1/customers')\n"
+        "print(kept_open.getresponse().read() != b'')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_stopping_waits_for_the_threads_of_connections_that_are_open() -> None:
+    simulator = StripeSimulator().start()
+    before = set(threading.enumerate())
+    target = urlsplit(simulator.url)
+    connection = http.client.HTTPConnection(str(target.hostname), target.port)
+    connection.request("GET", "/v1/customers")
+    connection.getresponse().read()
+    [serving] = set(threading.enumerate()) - before
+    assert serving.is_alive()
+    simulator.stop()
+    assert not serving.is_alive()
+    connection.close()
+
+
 # --- control paths and the process ------------------------------------------------------------
 
 

@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
-from celery import Celery, signals
+try:
+    from celery import Celery, signals
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "credit_payments.adapters.celery needs Celery: pip install 'credit-payments[celery]'"
+    ) from error
+
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool
 

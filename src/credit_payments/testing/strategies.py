@@ -19,7 +19,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from hypothesis import strategies as st
+try:
+    from hypothesis import strategies as st
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "credit_payments.testing.strategies needs Hypothesis: pip install 'credit-payments[test]'"
+    ) from error
 
 from credit_payments.domain import money
 from credit_payments.domain.credits import CreditCalculator

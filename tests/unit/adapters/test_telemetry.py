@@ -313,18 +313,3 @@ def test_nothing_of_either_is_loaded_unless_asked_for() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
     )
     assert answer.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("adapter", "package"),
-    [("prometheus", "prometheus_client"), ("opentelemetry", "opentelemetry")],
-)
-def test_a_missing_package_is_named_with_the_extra_that_brings_it(
-    adapter: str, package: str
-) -> None:
-    code = f"import sys; sys.modules[{package!r}] = None\nimport credit_payments.adapters.{adapter}"
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert answer.returncode == 1
-    assert "credit-payments[metrics]" in answer.stderr

@@ -16,13 +16,20 @@ Example:
     The fixture gives a new, empty storage each time. A second one, `reopen`, gives a function that
     opens the same database again, for the tests with several processes. The classes use nothing of
     a storage but the port (`credit_payments.ports.storage.Storage`).
+
+They need pytest, which the `test` extra installs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "credit_payments.testing.contracts needs pytest: pip install 'credit-payments[test]'"
+    ) from error
 
 from credit_payments.ports.storage import Storage
 from credit_payments.testing.contracts.posting import (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from io import BufferedIOBase
@@ -24,6 +25,7 @@ _HEADERS_MAX = 100
 _BODY_BYTES_MAX = 1024 * 1024
 _CONNECTIONS_MAX = 4_096
 _IDLE_SECONDS = 120.0
+_CLOSE_SECONDS_MAX = 30.0
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -95,7 +97,7 @@ class HttpServer:
         return int(self._server.server_address[1])
 
     def close(self) -> None:
-        """Stop listening, close all connections and wait for their threads."""
+        """Stop listening, close all connections and wait for their threads, but not for ever."""
         self._server.shutdown()
         self._thread.join()
         self._server.close_connections()
@@ -104,14 +106,15 @@ class HttpServer:
 
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
-    daemon_threads = False
-    block_on_close = True
+    # A program that never stops us ends all the same, instead of waiting for idle connections;
+    # `socketserver` forgets daemons, so `close_connections` joins them.
+    daemon_threads = True
     request_queue_size = 1_024
 
     def __init__(self, answer: Callable[[Request], Response], port: int) -> None:
         self.answer = answer
         self.closing = False
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, threading.Thread] = {}
         self._open_lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Connection)
 
@@ -121,21 +124,27 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def opened(self, connection: socket.socket) -> None:
         with self._open_lock:
-            self._open.add(connection)
+            self._open[connection] = threading.current_thread()
 
     def closed(self, connection: socket.socket) -> None:
         with self._open_lock:
-            self._open.discard(connection)
+            self._open.pop(connection, None)
 
     def close_connections(self) -> None:
+        # Before the lock: a connection that opens after it finds this, and serves nothing.
         self.closing = True
         with self._open_lock:
+            threads = list(self._open.values())
             for connection in self._open:
                 # A reader blocked in recv wakes up; its own thread closes the socket.
                 try:
                     connection.shutdown(socket.SHUT_RD)
                 except OSError:
                     continue
+        # Outside of the lock, which a thread that ends needs.
+        until = time.monotonic() + _CLOSE_SECONDS_MAX
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 class _Connection(socketserver.StreamRequestHandler):
