@@ -148,6 +148,12 @@ def _record(kind: type[Record]) -> str:
     return f"### `{kind.TABLE}`\n\n{_first_sentence(kind)}\n\n{table}{tail}"
 
 
+def _tables() -> str:
+    names = ", ".join(f"`{kind.TABLE}`" for kind in RECORDS)
+    listed = f"{names} and `credit_payments_migrations`."
+    return textwrap.fill(listed, 104, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
 def _rights() -> str:
     """What a role needs in PostgreSQL to serve, once another has migrated."""
     tables = ", ".join(kind.TABLE for kind in RECORDS)
@@ -334,6 +340,7 @@ _PARTS: dict[str, Callable[[], str]] = {
     "events": _events,
     "database": _database,
     "rights": _rights,
+    "tables": _tables,
     "http": _http,
     "cli": _cli,
 }
