@@ -845,6 +845,22 @@ def test_migrating_twice_changes_nothing(
     schema.close()
 
 
+def test_a_collection_of_the_hosts_with_one_of_our_names_is_refused_before_the_first_step(
+    client: MongoClient[Document], mongo_database: str
+) -> None:
+    database = client.get_default_database()
+    database.payments.insert_one({"mine": 1})
+    schema = MongoSchema(mongo_database)
+    for dry_run in (True, False):
+        with pytest.raises(ConfigurationError, match=r": payments; .* a database of its own"):
+            migrate(schema, SystemClock(), dry_run=dry_run)
+    schema.close()
+    with pytest.raises(SchemaMismatch):
+        MongoStorage(mongo_database)
+    assert database.list_collection_names() == ["payments"]
+    assert "validator" not in database.payments.options()
+
+
 def test_a_step_that_was_cut_short_is_taken_again(
     client: MongoClient[Document], mongo_database: str
 ) -> None:

@@ -13,7 +13,9 @@ from tests.support.postgres import administrator, system
 import credit_payments as cp
 from credit_payments.adapters.postgres import PostgresStorage
 from credit_payments.adapters.postgres_schema import PostgresSchema
+from credit_payments.adapters.system_clock import SystemClock
 from credit_payments.domain.records import Event, Wallet
+from credit_payments.migrating import migrate
 
 
 def _on_path(url: str, path: str) -> str:
@@ -57,6 +59,25 @@ def test_a_schema_of_any_name_is_the_ledgers_own(postgres_database: str, name: s
         with system(PostgresStorage(postgres_database)) as opened:
             granted = opened.wallets.grant("ada", 1, key=f"{balance}", reason="given")
             assert granted.balance_after == balance
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_table_of_the_hosts_with_one_of_our_names_is_refused_before_the_first_step(
+    postgres_database: str, *, dry_run: bool
+) -> None:
+    with administrator(postgres_database) as owner:
+        owner.execute("CREATE TABLE payments (mine text)")
+        owner.execute("CREATE TABLE users (name text)")
+        refused = pytest.raises(cp.ConfigurationError, match=r": payments; .*search_path")
+        with closing(PostgresSchema(postgres_database)) as schema, refused:
+            migrate(schema, SystemClock(), dry_run=dry_run)
+        with pytest.raises(cp.ConfigurationError, match=r": payments; .*search_path"):
+            PostgresStorage(postgres_database)
+        owner.execute("CREATE SCHEMA credits")
+        with system(PostgresStorage(_on_path(postgres_database, "credits,public"))) as opened:
+            opened.wallets.grant("ada", 10, key="opening", reason="opening")
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        assert owner.execute(tables).fetchall() == [("payments",), ("users",)]
 
 
 @pytest.mark.parametrize("table", ["entries", "wallets", "lots", "events"])

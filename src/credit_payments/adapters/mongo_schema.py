@@ -55,6 +55,7 @@ class MongoSchema:
     """
 
     migrations = migrations("mongo")
+    elsewhere = "give the ledger a database of its own, by another name in the URL"
 
     def __init__(self, url: str, *, connections: Connections | None = None) -> None:
         self._is_owner = connections is None
@@ -62,17 +63,20 @@ class MongoSchema:
         self._lease: _Lease | None = None
 
     def is_blank(self) -> bool:
-        """Whether none of our collections is there, or somebody is just about to make them.
+        """Whether none of our collections is there, or somebody is just about to make them."""
+        return not self.applied() and not self.foreign()
 
-        The lock comes before all collections, and the note of the first step after them.
+    def foreign(self) -> list[str]:
+        """See the port.
+
+        The lock comes before all collections of ours, and the note of the first step after them: a
+        step that was cut short has left the lock.
         """
-        if self.applied():
-            return False
         ours = {kind.TABLE for kind in RECORDS}
         with within(self._connections.seconds_max):
             # A user without further rights sees at least what it may use.
             names = set(self._connections.database.list_collection_names())
-        return _LOCK in names or not ours & names
+        return [] if _LOCK in names else sorted(ours & names)
 
     def applied(self) -> list[Applied]:
         """See the port."""

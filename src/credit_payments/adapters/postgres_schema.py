@@ -15,6 +15,7 @@ from credit_payments.adapters.postgres_connections import connect, split_url
 from credit_payments.adapters.postgres_errors import of_error
 from credit_payments.adapters.postgres_joined import Identity, identity_statements
 from credit_payments.domain.migrations import COMMAND, Applied, Migration
+from credit_payments.domain.records import RECORDS
 from credit_payments.errors import ConfigurationError, StorageUnavailable
 
 LOCK_SECONDS_MAX = 60
@@ -33,6 +34,10 @@ _FIND_SCHEMA = (
     "SELECT nspname FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace "
     "WHERE relname = 'credit_payments_migrations' AND nspname = ANY(current_schemas(false)) "
     "ORDER BY array_position(current_schemas(false), nspname) LIMIT 1"
+)
+_FIND_NAMES = (
+    "SELECT relname FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace "
+    "WHERE nspname = current_schema() AND relname = ANY(%s) ORDER BY relname"
 )
 # Temporary tables come last, or one of our names would stand before ours.
 _PIN = "SELECT set_config('search_path', quote_ident(%s) || ', pg_temp', false)"
@@ -61,6 +66,7 @@ class PostgresSchema:
     """
 
     migrations: Sequence[Migration] = migrations("postgres")
+    elsewhere = _ELSEWHERE
 
     def __init__(self, url: str) -> None:
         conninfo, _ = split_url(url)
@@ -76,6 +82,12 @@ class PostgresSchema:
         except BaseException:
             self.close()
             raise
+
+    def foreign(self) -> list[str]:
+        """See the port; in the schema where the first step would make our tables."""
+        with _translated():
+            found = self._rows(_FIND_NAMES, [kind.TABLE for kind in RECORDS])
+            return [name for (name,) in found]
 
     def applied(self) -> list[Applied]:
         """See the port."""

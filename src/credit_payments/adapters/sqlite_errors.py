@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from credit_payments.errors import ConfigurationError, CreditPaymentsError, StorageUnavailable
 from credit_payments.ports.storage import WriteConflict
@@ -34,7 +35,7 @@ def translation(error: sqlite3.Error) -> Exception:
 
 
 @contextmanager
-def translated_at_start() -> Iterator[None]:
+def translated_at_start(path: Path) -> Iterator[None]:
     """The same, while it is looked whether there is a database of ours at all."""
     try:
         yield
@@ -42,5 +43,5 @@ def translated_at_start() -> Iterator[None]:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY:
             raise StorageUnavailable(f"The SQLite database is busy: {error}") from error
         raise ConfigurationError(
-            f"The SQLite database cannot be used: {error}", param="database"
+            f"The SQLite database {path} cannot be used: {error}", param="database"
         ) from error

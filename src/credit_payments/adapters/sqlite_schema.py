@@ -11,6 +11,7 @@ from credit_payments.adapters.migration_files import migrations
 from credit_payments.adapters.sqlite_connections import BUSY_SECONDS_MAX, check_safe_here
 from credit_payments.adapters.sqlite_errors import translated_at_start
 from credit_payments.domain.migrations import Applied, Migration
+from credit_payments.domain.records import RECORDS
 
 _STRICT_SINCE = (3, 37, 0)
 _MIGRATIONS_TABLE = (
@@ -29,6 +30,7 @@ class SqliteSchema:
     """
 
     migrations = migrations("sqlite")
+    elsewhere = "give the ledger a file of its own, such as sqlite:///credits.db"
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
@@ -36,16 +38,27 @@ class SqliteSchema:
 
     def is_blank(self) -> bool:
         """Whether nothing at all is in the database yet."""
-        with translated_at_start():
+        with translated_at_start(self._path):
             if not self._path.exists():
                 return True
             found = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             return bool(found[0] == 0)
 
+    def foreign(self) -> list[str]:
+        """See the port; names are the same in upper and lower case."""
+        ours = {kind.TABLE for kind in RECORDS}
+        with translated_at_start(self._path):
+            if not self._path.exists():
+                return []
+            names = self._connection.execute(
+                "SELECT name FROM sqlite_master WHERE type <> 'trigger' ORDER BY name"
+            )
+            return [name for (name,) in names if name.lower() in ours]
+
     def applied(self) -> list[Applied]:
         """See the port."""
         known = "SELECT 1 FROM sqlite_master WHERE name = 'credit_payments_migrations'"
-        with translated_at_start():
+        with translated_at_start(self._path):
             if not self._path.exists():
                 return []
             if not self._connection.execute(known).fetchone():
@@ -59,7 +72,7 @@ class SqliteSchema:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """See the port: one transaction, so that all steps are taken or none."""
-        with translated_at_start():
+        with translated_at_start(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -70,7 +83,7 @@ class SqliteSchema:
 
     def apply(self, migration: Migration, at: str) -> None:
         """See the port."""
-        with translated_at_start():
+        with translated_at_start(self._path):
             self._connection.execute(_MIGRATIONS_TABLE)
             for statement in _statements(migration.text):
                 self._connection.execute(statement)

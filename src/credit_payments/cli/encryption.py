@@ -31,6 +31,8 @@ def rotate(database: str | None, *, as_json: bool, dry_run: bool) -> int:
 
 def new_key(name: str | None, *, transit_key: str | None, index: bool) -> None:
     """Print a key as the settings take it: with its id, unless it is for the index."""
+    if index and name is not None:
+        raise click.UsageError("the key for the index has no id: give --id or --index")
     name = name or datetime.now(UTC).date().isoformat()
     if not key_ring.is_id(name):
         raise click.UsageError("an id has 1 to 32 lower-case letters, digits, - and _")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import IO
 
 import click
 
-from credit_payments.cli.systems import opened
+from credit_payments.cli.systems import opened, standard_output
 from credit_payments.moving import Moved
 
 
@@ -33,15 +32,14 @@ def import_dump(database: str | None, file: str, *, resume: bool) -> None:
 @contextmanager
 def _written(file: str) -> Iterator[IO[bytes]]:
     if file == "-":
-        yield sys.stdout.buffer
+        yield standard_output()
         return
     path = Path(file).resolve()  # what a link points to, not the link
     if path.exists() and not path.is_file():  # a pipe or a device
         with path.open("wb") as stream:
             yield stream
         return
-    # Beside it, so that it can take its name in one step.
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as new:
+    with _beside(path) as new:
         try:
             yield new
             new.flush()
@@ -50,6 +48,15 @@ def _written(file: str) -> Iterator[IO[bytes]]:
         except BaseException:
             Path(new.name).unlink(missing_ok=True)
             raise
+
+
+def _beside(path: Path) -> IO[bytes]:
+    """A new file in the same folder, so that it can take the other's name in one step."""
+    try:
+        return tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False)
+    except OSError as error:
+        # The folder is what is missing, or closed to us; the new name tells nobody anything.
+        raise OSError(error.errno, error.strerror, str(path.parent)) from error
 
 
 def _tell(what: str, moved: Moved) -> None:

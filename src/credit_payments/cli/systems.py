@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -20,9 +20,22 @@ def told() -> Iterator[None]:
     """What goes wrong is told in a sentence, without a trace; the command ends with exit code 2."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever reads the output has seen enough: click ends without a word
     except (CreditPaymentsError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+
+
+def standard_output() -> BinaryIO:
+    """Standard output, for bytes.
+
+    Raises:
+        OSError: whoever runs the command has closed it.
+    """
+    if sys.stdout is None:
+        raise OSError("standard output is closed")
+    return sys.stdout.buffer
 
 
 @contextmanager

@@ -21,6 +21,18 @@ class Schema(Protocol):
         """All steps that this release knows, in order."""
         ...
 
+    @property
+    def elsewhere(self) -> str:
+        """How to give the ledger a place where nothing has its names; half a sentence."""
+        ...
+
+    def foreign(self) -> list[str]:
+        """What has the name of a table of ours, and was there before the first step.
+
+        Only of meaning for a database that has taken no step: of any other these are our tables.
+        """
+        ...
+
     def applied(self) -> list[Applied]:
         """The steps that the database has taken; none of an empty one."""
         ...

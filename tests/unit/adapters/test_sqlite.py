@@ -145,12 +145,15 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -
     with pytest.raises(ConfigurationError) as caught:
         SqliteStorage(path)
     assert caught.value.param == "database"
+    assert str(path) in caught.value.message
     assert path.read_bytes() == content
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError):
-        SqliteStorage(tmp_path / "missing" / "credits.db")
+    path = tmp_path / "missing" / "credits.db"
+    with pytest.raises(ConfigurationError) as caught:
+        SqliteStorage(path)
+    assert str(path) in caught.value.message
 
 
 def test_a_column_that_does_not_exist_never_reaches_a_statement(tmp_path: Path) -> None:

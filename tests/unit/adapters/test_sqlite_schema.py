@@ -90,14 +90,28 @@ def test_two_who_migrate_at_once_take_each_step_once(path: Path) -> None:
     assert taken == [step.name for step in SqliteSchema.migrations]
 
 
-def test_a_step_that_fails_leaves_nothing(
-    path: Path, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection.execute("CREATE TABLE disputes (mine TEXT)")
-    with pytest.raises(ConfigurationError, match="disputes already exists"):
+def test_a_step_that_fails_leaves_nothing(path: Path, connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE users (name TEXT)")
+    connection.execute("CREATE INDEX entries_by_user_id_sequence ON users (name)")
+    with pytest.raises(ConfigurationError, match="entries_by_user_id_sequence already exists"):
         _migrate(path)
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    assert tables == [("disputes",)]
+    assert tables == [("users",)]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_table_of_the_hosts_with_one_of_our_names_is_refused_before_the_first_step(
+    path: Path, connection: sqlite3.Connection, *, dry_run: bool
+) -> None:
+    connection.execute("CREATE TABLE Payments (mine TEXT)")
+    connection.execute("CREATE VIEW events AS SELECT mine FROM Payments")
+    connection.execute("CREATE TABLE users (name TEXT)")
+    before = path.read_bytes()
+    refused = pytest.raises(ConfigurationError, match=r"Payments, events; .* a file of its own")
+    with closing(SqliteSchema(path)) as schema, refused as caught:
+        migrate(schema, SystemClock(), dry_run=dry_run)
+    assert caught.value.param == "database"
+    assert path.read_bytes() == before
 
 
 def test_a_database_of_the_host_becomes_ours_only_when_told(

@@ -80,6 +80,12 @@ def test_an_id_that_cannot_be_one_is_refused(name: str) -> None:
     assert result.stdout == ""
 
 
+def test_the_key_for_the_index_takes_no_id() -> None:
+    result = run("new-key", "--id", "x", "--index")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "give --id or --index" in result.stderr
+
+
 def test_a_rotation_tells_what_it_has_done(database: str, keys: dict[str, str]) -> None:
     old = keys["CREDIT_PAYMENTS_ENCRYPTION_KEYS"]
     keys["CREDIT_PAYMENTS_ENCRYPTION_KEYS"] = f"{new_key('--id', 'new')},{old}"

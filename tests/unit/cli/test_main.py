@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,74 @@ def test_a_framework_that_is_not_installed_is_named_with_its_remedy(
     )
     assert result.exit_code == 1
     assert (result.stdout, result.stderr) == ("", f"The demo needs {missing}: {remedy}\n")
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["openapi"],
+        ["audit", "seal", "--database", "sqlite:///credits.db"],
+        ["migrate", "--database", "sqlite:///credits.db"],
+        ["export", "--database", "sqlite:///credits.db", "-"],
+    ],
+    ids=" ".join,
+)
+def test_a_full_disk_is_told_in_one_sentence(arguments: list[str], tmp_path: Path) -> None:
+    credit_payments.connect(database=f"sqlite:///{tmp_path}/credits.db").close()
+    with FULL.open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "credit_payments", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (2, "Error: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes the output")
+@pytest.mark.parametrize(
+    "arguments", [["openapi"], ["export", "--database", "sqlite:///credits.db", "-"]], ids=" ".join
+)
+def test_an_output_that_is_closed_is_told_in_one_sentence(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    credit_payments.connect(database=f"sqlite:///{tmp_path}/credits.db").close()
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m credit_payments "$@" >&-', sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, "Error: standard output is closed\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["openapi"], ["export", "--database", "sqlite:///credits.db", "-"]], ids=" ".join
+)
+def test_a_reader_who_has_seen_enough_is_told_nothing(arguments: list[str], tmp_path: Path) -> None:
+    credit_payments.connect(database=f"sqlite:///{tmp_path}/credits.db").close()
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "credit_payments", *arguments],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -79,6 +79,14 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["dump.jsonl"]
 
 
+def test_a_folder_that_is_missing_is_named(database: str, tmp_path: Path) -> None:
+    folder = tmp_path / "missing"
+    done = _run("export", "--database", database, str(folder / "dump.jsonl"))
+    assert (done.exit_code, done.stderr) == (
+        2, f"Error: [Errno 2] No such file or directory: '{folder}'\n"
+    )  # fmt: skip
+
+
 def test_a_blank_file_is_no_database_to_export(tmp_path: Path) -> None:
     blank = tmp_path / "blank.db"
     blank.touch()

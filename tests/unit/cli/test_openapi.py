@@ -28,6 +28,14 @@ def test_it_goes_to_a_file_with_the_mounts_that_are_said(tmp_path: Path) -> None
     assert json.loads(path.read_bytes()) == document(prefix="/pay", health_prefix=None)
 
 
+def test_a_folder_that_is_missing_is_told_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "openapi.json"
+    result = CliRunner().invoke(commands, ["openapi", "--output", str(path)])
+    assert (result.exit_code, result.output) == (
+        2, f"Error: [Errno 2] No such file or directory: '{path}'\n"
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("mount", ["pay", "/pay/", "/"])
 def test_what_is_no_mount_is_refused(mount: str) -> None:
     for option in ("--prefix", "--health-prefix"):
