@@ -418,14 +418,14 @@ def openapi(*, output: str, prefix: str, health_prefix: str) -> None:
 
 
 @commands.command()
-@click.option("--headless", is_flag=True, help="Play the customers in the terminal.")
+@click.option("--headless", is_flag=True, help="In the terminal; needed, as there is no page yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.option(
     "--framework",
     type=click.Choice(["flask", "fastapi"]),
     default="flask",
     show_default=True,
-    help="What the shop is built with.",
+    help="What the shop is built with; fastapi wants credit-payments[fastapi] and uvicorn.",
 )
 @click.option(
     "--seed",
