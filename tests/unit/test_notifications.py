@@ -492,10 +492,20 @@ def test_a_type_that_there_is_not_is_refused(open_system: Open) -> None:
         open_system().on("credits.grnated")
 
 
-@pytest.mark.parametrize("given", ["credits.granted", ["credits.grnated"]])
+@pytest.mark.parametrize(
+    "given", ["", " ", "credits.granted,", "credits.grnated", ["credits.grnated"]]
+)
 def test_a_setting_that_names_no_type_is_refused(given: Any) -> None:
     with pytest.raises(cp.ConfigurationError, match="notifications"):
         cp.connect(database="memory://", notifications=given)
+
+
+def test_one_text_may_name_several_types_as_an_environment_has_it() -> None:
+    given = "credits.granted, credits.low"
+    with cp.connect(database="memory://", notifications=given, low_credits=5) as system:
+        system.wallets.grant("ada", 7, key="g", reason="welcome")
+        system.wallets.spend("ada", 3, key="s")
+        assert sorted(row.type for row in rows(system)) == ["credits.granted", "credits.low"]
 
 
 def test_the_age_of_a_notification_is_that_of_what_it_tells(
