@@ -51,9 +51,11 @@ def create_app(system: cp.System | None = None) -> fastapi.FastAPI:
         idempotency_key: Annotated[str | None, fastapi.Header()] = None,
     ) -> dict[str, object]:
         # The key names what is paid for: a repeated request with it is charged once. Keys are
-        # shared by all users, so what a caller chose stands behind the caller's own id.
+        # shared by all users, so the caller's own id, and its length, stand before what it chose.
         key = idempotency_key or uuid.uuid4().hex
-        entry = system.wallets.spend(user_id, REPORT_CREDITS, key=f"report-{user_id}-{key}")
+        entry = system.wallets.spend(
+            user_id, REPORT_CREDITS, key=f"report-{len(user_id)}-{user_id}-{key}"
+        )
         return {"report": "ready", "credits": entry.balance_after}
 
     app.include_router(create_router(system, current_user=current_user))

@@ -42,10 +42,12 @@ def create_app(system: cp.System | None = None) -> flask.Flask:
     @app.post("/reports")
     def make_report() -> dict[str, object]:
         # The key names what is paid for: a repeated request with it is charged once. Keys are
-        # shared by all users, so what a caller chose stands behind the caller's own id.
+        # shared by all users, so the caller's own id, and its length, stand before what it chose.
         user_id = logged_in()
         key = flask.request.headers.get("Idempotency-Key") or uuid.uuid4().hex
-        entry = system.wallets.spend(user_id, REPORT_CREDITS, key=f"report-{user_id}-{key}")
+        entry = system.wallets.spend(
+            user_id, REPORT_CREDITS, key=f"report-{len(user_id)}-{user_id}-{key}"
+        )
         return {"report": "ready", "credits": entry.balance_after}
 
     app.register_blueprint(create_blueprint(system, current_user=current_user))

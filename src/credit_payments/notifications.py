@@ -166,7 +166,7 @@ class Notifications:
 
     def _due(self, limit: int) -> list[Notification]:
         """The first that are due: of other types another process may have the handlers."""
-        types = self._handlers if self._notifier is None else notices.TYPES
+        types = tuple(self._handlers) if self._notifier is None else notices.TYPES
         now = instants.to_text(self._clock.now())
         ranges = [Range(notices.of(kind, notices.DUE), limit) for kind in types]
         found = self._storage.first(ranges) if ranges else {}

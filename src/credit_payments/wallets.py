@@ -280,7 +280,8 @@ class Wallets:
 
         The function has a parameter `user_id`, which says whose credits are held. What it does
         not capture is released when it returns or raises. A repetition under the key of a hold that
-        was released raises `HoldEnded`, and the function is not called: a key names one attempt.
+        was released, or has lapsed and refuses an overage, raises `HoldEnded`, and the function is
+        not called: a key names one attempt.
 
         Args:
             credits: how many are held for each call.

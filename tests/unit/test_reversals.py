@@ -487,6 +487,24 @@ def test_a_refund_that_fails_gives_back_what_a_grant_without_an_end_had_repaid()
     books.check(available=60)
 
 
+@pytest.mark.parametrize("way", ["hold", "undo"])
+def test_so_do_credits_of_the_payment_that_came_back_into_its_debt(way: str) -> None:
+    books = Books(lasts=100)
+    books.pay()
+    if way == "hold":
+        hold = books.wallets.hold("ada", 100, key="h", ttl=1_000)
+    else:
+        spend = books.wallets.spend("ada", 100, key="s")
+    books.deliver(*withdrawn())
+    books.check(held=100, debt=100) if way == "hold" else books.check(debt=100)
+    hold.release() if way == "hold" else books.wallets.reverse(spend)
+    books.check()
+    books.deliver(*reinstated())
+    books.check(available=100)
+    books.clock.turn(101)
+    books.check(available=100)
+
+
 def test_what_had_repaid_a_debt_is_not_frozen_by_another_dispute_of_that_payment() -> None:
     books = Books()
     books.pay(spent=100)

@@ -32,7 +32,7 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
 """For the next piece of an answer,"""
 WHOLE_ANSWER_SECONDS = 10.0
-"""and for all of it."""
+"""and from the request until the end of its body."""
 DEFAULT_RETRIES = RetryPolicy(wait_seconds_max=2.0, total_seconds_max=6.0)
 ANSWER_BYTES_MAX = 2 * 1024 * 1024
 """Vault stores no entry of more than 1 MiB by default
@@ -161,7 +161,7 @@ class VaultClient:
 
 
 class _Bounded(HTTPAdapter):
-    """Takes no longer answer than Vault gives, and waits no longer for the whole of it."""
+    """Takes no longer body than Vault gives, and reads it for no longer than Vault needs."""
 
     def send(self, *args: Any, **options: Any) -> Any:
         deadline = time.monotonic() + WHOLE_ANSWER_SECONDS

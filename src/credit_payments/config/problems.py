@@ -127,7 +127,7 @@ def _intake_problems(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.webhook_mode not in ("inline", "queued"):
         yield "webhook_mode", 'choose "inline" or "queued"'
     accounts: Any = settings.connect_accounts
-    if isinstance(accounts, str) or not all(_matches(_ACCOUNT, one) for one in accounts):
+    if not isinstance(accounts, tuple) or not all(_matches(_ACCOUNT, one) for one in accounts):
         yield "connect_accounts", "list the ids of connected accounts: acct_…"
 
 
@@ -168,7 +168,7 @@ def _policy_problems(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _notification_problems(settings: Settings) -> Iterator[tuple[str, str]]:
     given: Any = settings.notifications
-    if given is not None and (isinstance(given, str) or not set(given) <= set(TYPES)):
+    if given is not None and (isinstance(given, str) or any(one not in TYPES for one in given)):
         yield "notifications", f"list some of {', '.join(TYPES)}"
 
 

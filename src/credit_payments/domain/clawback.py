@@ -210,9 +210,10 @@ def _adjust(
 ) -> None:
     """Let debt and write-off follow.
 
-    A write-off that came back goes to the payment's own lot, where it was missing. A debt that was
-    repaid since does not: that lot's credits were used, and it may have expired. What repaid the
-    debt were other credits, with ends of their own or none.
+    A write-off that came back goes to the payment's own lot, where it was missing. What repaid a
+    debt since goes to a lot without an end. It was mostly other credits, with ends of their own or
+    none, and the own lot may have expired; which they were is not kept. So credits of the own lot
+    that a hold or an undo gave back, and that repaid the debt, come back without an end, too.
     """
     if after.debt > before.debt:
         _owe(book, draft, after.debt - before.debt)

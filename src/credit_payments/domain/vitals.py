@@ -24,7 +24,7 @@ EVENT_SECONDS_MAX = 300.0
 QUEUE_SHARE_MAX = 0.8
 """How full the database queue may be."""
 WRITE_SECONDS_MAX = 10.0
-"""How long a write may wait for its turn: a third of the time after which it is given up."""
+"""How long a write may wait for its turn: by default it is given up after three times as long."""
 RECONCILED = "reconciled"
 """The checkpoint whose state is the instant at which a reconciliation last ended."""
 

@@ -117,8 +117,8 @@ class Reconciler:
         report = state.report()
         now = instants.to_text(self._clock.now())
         state.end(now)
-        self._keep(name, state)
         self._queue.submit(KeepCheckpoint(name=RECONCILED, state=now))
+        self._keep(name, state)  # the last: until then a repetition goes on, and tells the same
         return report
 
     def _state(

@@ -246,7 +246,7 @@ def test_a_database_that_does_not_answer_yet_is_waited_for(
         yield SimpleNamespace(worker=office.worker)
 
     monkeypatch.setattr(workers, "chosen", chosen)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(workers, "_PAUSE_SECONDS_MIN", 0.001)
     with pytest.raises(SystemExit):
         workers.run(None, "shop:make", drain=True)
     assert tries == ["shop:make"], "who drains is told at once"
@@ -254,3 +254,14 @@ def test_a_database_that_does_not_answer_yet_is_waited_for(
     monkeypatch.setattr(Worker, "run", lambda self: None)
     workers.run(None, "shop:make", drain=False)
     assert len(tries) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_a_database(tmp_path: Path, number: int) -> None:
+    database = "postgresql://nobody@127.0.0.1:1/credits"
+    worker = start(tmp_path, "--database", database)
+    assert worker.stderr is not None
+    assert "The worker waits for its database" in worker.stderr.readline()
+    worker.send_signal(number)
+    assert worker.wait(SECONDS_MAX) == 0
+    worker.communicate()
