@@ -127,7 +127,7 @@ def test_the_ledger_may_have_a_schema_of_its_own(postgres_database: str) -> None
 def test_a_table_of_the_host_that_has_our_name_is_named(postgres_database: str) -> None:
     with administrator(postgres_database) as host:
         host.execute("CREATE TABLE events (id int)")
-    with pytest.raises(ConfigurationError, match=r'"events" already exists.*search_path'):
+    with pytest.raises(ConfigurationError, match=r"names.*: events; .*search_path"):
         PostgresStorage(postgres_database)
     with administrator(postgres_database) as host:
         assert host.execute("SELECT to_regclass('wallets')").fetchall() == [(None,)]

@@ -184,12 +184,16 @@ def begin_writing(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not is_busy or time.monotonic() >= deadline:
+            if not _is_busy(error) or time.monotonic() >= deadline:
                 raise
         else:
             return
         time.sleep(random.uniform(0, TURN_SECONDS))  # noqa: S311 - not a secret
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Whether others have the lock: to write, or to recover a log that somebody left behind."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def connect(path: str | Path, *, busy_seconds: float | None = None) -> sqlite3.Connection:
@@ -217,13 +221,13 @@ def connect(path: str | Path, *, busy_seconds: float | None = None) -> sqlite3.C
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Two processes that switch a new file at once are told `locked` without the usual wait."""
+    """Two that open a file at once may be told `locked` without the usual wait."""
     deadline = time.monotonic() + BUSY_SECONDS_MAX
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+            if not _is_busy(error) or time.monotonic() >= deadline:
                 raise
             time.sleep(0.01)
         else:

@@ -7,9 +7,11 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from credit_payments.adapters import sqlite_connections
 from credit_payments.adapters import sqlite_statements as statements
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.domain.records import NEVER, RECORDS, FailedPayment, Wallet
@@ -293,3 +295,19 @@ def test_a_signal_while_the_lock_is_waited_for_leaves_no_transaction_open(tmp_pa
     foreign.close()
     put(storage, ADA)
     storage.close()
+
+
+def test_who_opens_a_file_while_another_recovers_its_log_waits_for_that() -> None:
+    tries: list[str] = []
+
+    class Recovered:
+        def execute(self, statement: str) -> None:
+            tries.append(statement)
+            if len(tries) < 3:
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = 261  # SQLITE_BUSY_RECOVERY
+                raise error
+
+    connection: Any = Recovered()
+    sqlite_connections._use_wal(connection)
+    assert tries == ["PRAGMA journal_mode=WAL"] * 3

@@ -247,6 +247,7 @@ def test_a_database_that_does_not_answer_yet_is_waited_for(
 
     monkeypatch.setattr(workers, "chosen", chosen)
     monkeypatch.setattr(workers, "_PAUSE_SECONDS_MIN", 0.001)
+    monkeypatch.setattr(workers, "_log_to_stderr", lambda: None)  # nor for the tests after this
     with pytest.raises(SystemExit):
         workers.run(None, "shop:make", drain=True)
     assert tries == ["shop:make"], "who drains is told at once"
