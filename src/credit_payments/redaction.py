@@ -30,9 +30,10 @@ _VAULT_TOKEN: Final = re.compile(r"(hv[sbr]\.)[A-Za-z0-9_.-]++")
 _OLD_VAULT_TOKEN: Final = re.compile(
     r"((?:(?<![A-Za-z0-9_.])|(?<=\\[nrt]))[sbr]\.)[A-Za-z0-9]{24}[A-Za-z0-9_.-]*+"
 )
-# 32 bytes in base64: a key to encrypt with. Digests are written in hexadecimal here.
+# 32 bytes in base64: a key to encrypt with. Digests are written in hexadecimal here. With a value
+# behind it, which may be masked by now, it is a name.
 _KEY_BYTES: Final = re.compile(
-    r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{43}(?:=|%3[Dd])(?![=A-Za-z0-9])"
+    r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{43}(?:=|%3[Dd])(?![=A-Za-z0-9]|\*\*\*)"
 )
 # Up to the last @, for a password that was not escaped may hold one itself. Some write / as \/ in
 # JSON (RFC 8259, section 7).

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.conftest import WEBHOOK_SECRET, Shop, TurnableClock
@@ -15,6 +16,8 @@ from tests.unit.test_inbox import CREDITS, PAID, facts, intent, link, promise, r
 import credit_payments as cp
 from credit_payments.domain.records import Payment
 from credit_payments.settlement import ReportPayment
+
+pytestmark = pytest.mark.long
 
 REPORT, AGAIN, CONFIRM, OLDER, PROMISE, LINK = (
     "report", "again", "confirm", "older", "promise", "link"

@@ -33,6 +33,8 @@ from credit_payments.domain.clawback import Policies, Policy
 from credit_payments.domain.records import Hold, Lot
 from credit_payments.posting.line import Ticket
 
+pytestmark = pytest.mark.long
+
 USERS = ("ada", "bob")
 VERIFY_EVERY_STEPS = 8
 TOGETHER_MAX = 6

@@ -18,6 +18,8 @@ from credit_payments.domain.pricing import Bonus, Rate, TierSchedule, read_rate
 from credit_payments.errors import CreditPaymentsError
 from credit_payments.testing import strategies
 
+pytestmark = pytest.mark.long
+
 some = settings(max_examples=200, deadline=None)
 
 
