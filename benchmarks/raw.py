@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from benchmarks.measure import WrongResult, prepared
-from benchmarks.recording import Change, Script, in_batches, recorded
+from benchmarks.recording import Change, Script, Values, by_statement, in_batches, recorded
 from credit_payments.adapters.sqlite import SqliteStorage
 from credit_payments.adapters.sqlite_connections import CHECKPOINT_PAGES
 from credit_payments.domain.records import RECORDS, key_of
@@ -22,8 +21,6 @@ from credit_payments.ports.storage import Transaction
 
 BATCH = 64
 """How many commands share one transaction, where they do: as many as there are callers."""
-
-Values: TypeAlias = tuple[Any, ...]
 
 
 class RecordingStorage(SqliteStorage):
@@ -55,7 +52,7 @@ def replay(path: Path, script: Script) -> float:
 
 def replay_batched(path: Path, script: Script) -> float:
     """Run sixty-four of them as one; how many of the former a second."""
-    ready = [_by_statement(changes) for changes in in_batches(script, BATCH)]
+    ready = [by_statement(changes, _statement) for changes in in_batches(script, BATCH)]
     with prepared(), _connected(path) as connection:
         start = time.perf_counter()
         for batch in ready:
@@ -64,14 +61,6 @@ def replay_batched(path: Path, script: Script) -> float:
                 connection.executemany(statement, rows)
             connection.execute("COMMIT")
         return len(script) / (time.perf_counter() - start)
-
-
-def _by_statement(changes: Iterable[Change]) -> dict[str, list[Values]]:
-    batch: dict[str, list[Values]] = {}
-    for change in changes:
-        statement, values = _statement(change)
-        batch.setdefault(statement, []).append(values)
-    return batch
 
 
 def _statement(change: Change) -> tuple[str, Values]:

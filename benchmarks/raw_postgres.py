@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.measure import WrongResult, prepared
-from benchmarks.recording import Change, Script, in_batches, recorded
+from benchmarks.recording import Change, Script, Values, by_statement, in_batches, recorded
 from credit_payments.adapters.postgres import PostgresStorage
 from credit_payments.domain.records import RECORDS, Record, key_of
 from credit_payments.ports.storage import Transaction
@@ -55,7 +55,7 @@ def replay(url: str, script: Script) -> float:
 
 def replay_batched(url: str, script: Script) -> float:
     """Run a hundred commands in each transaction; how many commands a second."""
-    ready = [_by_statement(changes) for changes in in_batches(script, BATCH)]
+    ready = [by_statement(changes, _statement) for changes in in_batches(script, BATCH)]
     with prepared(), _connected(url) as connection:
         cursor = connection.cursor()
         start = time.perf_counter()
@@ -67,15 +67,7 @@ def replay_batched(url: str, script: Script) -> float:
         return len(script) / (time.perf_counter() - start)
 
 
-def _by_statement(changes: Iterable[Change]) -> dict[str, list[tuple[Any, ...]]]:
-    batch: dict[str, list[tuple[Any, ...]]] = {}
-    for change in changes:
-        statement, values = _statement(change)
-        batch.setdefault(statement, []).append(values)
-    return batch
-
-
-def _statement(change: Change) -> tuple[str, tuple[Any, ...]]:
+def _statement(change: Change) -> tuple[str, Values]:
     (kind, key), columns = key_of(change.row), change.columns
     if change.before is None:
         places = ", ".join(_place(kind, name) for name in columns)

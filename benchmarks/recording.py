@@ -8,7 +8,7 @@ has to look before it writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
@@ -38,6 +38,8 @@ class Change(NamedTuple):
 
 Script: TypeAlias = list[list[Change]]
 """What each transaction writes."""
+Values: TypeAlias = tuple[Any, ...]
+"""Those of one statement in SQL."""
 
 
 @contextmanager
@@ -60,6 +62,17 @@ def in_batches(script: Script, size: int) -> Iterator[list[Change]]:
             first = last.get(key)
             last[key] = change if first is None else Change(change.row, first.before)
         yield list(last.values())
+
+
+def by_statement(
+    changes: Iterable[Change], statement_of: Callable[[Change], tuple[str, Values]]
+) -> dict[str, list[Values]]:
+    """The values of each statement, for `executemany`."""
+    batch: dict[str, list[Values]] = {}
+    for change in changes:
+        statement, values = statement_of(change)
+        batch.setdefault(statement, []).append(values)
+    return batch
 
 
 class _Recording:

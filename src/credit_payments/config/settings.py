@@ -133,7 +133,7 @@ class Settings:
         queue_commands_max: writes that may wait; one more raises `QueueFull`.
         queue_wait_seconds_max: how long writes wait, and whoever asked for them, behind one that
             the database does not answer; then they raise `TryAgain`. That one itself is given up
-            by the driver's own bounds, of up to 20 seconds.
+            by the bounds of its driver.
         batch_commands_max: writes that share one database transaction, at most.
         purchase_expires_seconds: how long purchased credits last; None for ever. What a payment
             buys is fixed when its intent is created, this included.

@@ -118,7 +118,7 @@ class Reconciler:
         now = instants.to_text(self._clock.now())
         state.end(now)
         self._queue.submit(KeepCheckpoint(name=RECONCILED, state=now))
-        self._keep(name, state)  # the last: until then a repetition goes on, and tells the same
+        self._keep(name, state)
         return report
 
     def _state(
