@@ -415,11 +415,12 @@ class Books:
         paid = self.storage.get(Payment, "pi_1")
         if paid is None:
             return None
-        clawback = json.loads(paid.clawback)
         taken: dict[str, int] = {}
-        for place, credits in clawback.pop("takes", ()):
+        lot = self.storage.get(Lot, "payment:pi_1")
+        stand_ins = json.loads(lot.covered_by or "[]") if lot else []
+        for place, credits in [*json.loads(paid.clawback).get("takes", ()), *stand_ins]:
             taken[place] = taken.get(place, 0) + credits
-        return paid.status, paid.received_minor, paid.refunds, paid.disputes, taken, clawback
+        return paid.status, paid.received_minor, paid.refunds, paid.disputes, taken
 
     def verify(self) -> None:
         rows: Any = (self.storage.scan(kind, order=order) for kind, order in audit.ORDERS.items())

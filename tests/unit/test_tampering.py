@@ -619,6 +619,8 @@ NOT_RECOMPUTED: dict[type[Record], dict[str, str]] = {
     Lot: {
         "source": "only shown",
         "created_at": "only shown",
+        "covered_by": "no entry says it: only more than was taken back is noticed; what comes back "
+        "to the lot goes where it says",
     },
     Hold: {
         "hold_id": "the name alone; what is held is found under another key then",
@@ -714,7 +716,8 @@ def test_a_changed_field_in_the_database_is_found_unless_it_is_known_not_to_be(
             old = getattr(row, name)
             new: Any = 1 - old if name == "open" else old + 7 if isinstance(old, int) else None
             if new is None:
-                new = {"taken": "[]", "expires_seconds": 7}.get(name, f"{old}x")
+                others = {"taken": "[]", "expires_seconds": 7, "clawback": "{}", "covered_by": ""}
+                new = others.get(name, f"{old}x")
             intruder.change(row, **{name: new})
             if system.verify().ok:
                 missed.add(name)

@@ -458,6 +458,35 @@ class WalletMachine(RuleBasedStateMachine):
             )
         )
 
+    @rule(
+        sold=sales,
+        lasts=lasting,
+        away=st.sampled_from(["spend", "hold"]),
+        others=st.sampled_from(["before", "after", "never"]),
+        credits=st.integers(1, 30),
+        sixths=st.integers(2, 6),
+    )
+    def reverse_what_is_away(
+        self,
+        sold: tuple[int, int],
+        lasts: int | None,
+        away: str,
+        others: str,
+        credits: int,
+        sixths: int,
+    ) -> None:
+        """Others stand in for it, or it is owed; what is done next may bring it back."""
+        self.buy("ada", sold, lasts)
+        if away == "spend":
+            self.spend("ada", "all", None)
+        else:
+            self.hold("ada", "all", None, 100, "debt")
+        if others == "before":
+            self.grant("ada", credits, None, None, 0)
+        self.tell_charge(1, sixths, again=False)
+        if others == "after":
+            self.grant("ada", credits, None, lasts, 0)
+
     def _some_payment(self, which: int, *, paid: bool) -> str:
         """One of the last that are paid, or are not; any other now and then."""
         payments = self.model.payments.values()
@@ -550,7 +579,11 @@ class WalletMachine(RuleBasedStateMachine):
         assert sum(report.trial_balance.values()) == 0
         wallets = [self.model.wallet(user) for user in USERS]
         assert {
-            row.lot_id: (row.available, row.held, row.frozen, row.expired, row.written_off)
+            row.lot_id: (
+                *(row.available, row.held, row.frozen, row.expired, row.written_off),
+                lots.owed(lots.stand_ins(row)),
+                tuple(map(tuple, lots.lenders(row))),
+            )
             for row in self.storage.scan(Lot, order=("lot_id",))
         } == {lot.name: lot.amounts() for wallet in wallets for lot in wallet.lots.values()}
         rows = self.storage.scan(Hold, order=("hold_id",))

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import attrs
 import msgspec
 
-from credit_payments.domain import ledger, lots, payment
+from credit_payments.domain import clawback, ledger, lots, payment
 from credit_payments.domain.ledger import Contra, Kind, LotChange
 from credit_payments.domain.records import (
     NEVER,
@@ -235,17 +235,21 @@ class _Walk:
     def compare_payments(
         self, payments: Iterable[Payment], lot_rows: list[Lot]
     ) -> Iterator[Problem]:
-        """Check what was credited, taken back and locked for payments against their entries."""
+        """Check what was credited, taken back and locked for payments against their entries.
+
+        And that no more stands in for a payment's lot than was taken back of it.
+        """
         missing = {cause for cause, entry in self._entries.items() if entry.kind == Kind.PAYMENT}
-        locks = {lot.lot_id: lot.locked for lot in lot_rows if lot.locked}
+        reversible = {lot.lot_id: lot for lot in lot_rows}
         for row in payments:
             cause = payment.cause(row.payment_intent_id)
             entry = self._entries.get(cause)
             terms = payment.Terms.read(entry.metadata) if entry else None
+            lot = reversible.pop(cause, None)
             posted = (
                 self._opened.get(cause, (0, 0))[1],
                 *self._reversed.get(cause, (0, 0, 0)),
-                locks.pop(cause, 0),
+                lot.locked if lot else 0,
             )
             if posted != (
                 row.credited, row.refunded_credits, row.disputed_credits, row.reversals, row.locked
@@ -253,11 +257,14 @@ class _Walk:
                 terms and (terms.amount_minor, terms.currency) != (row.received_minor, row.currency)
             ) or row.decided_by != (entry and entry.actor):  # fmt: skip
                 yield self._problem(f"the record of {cause} is not what its entries say")
+            elif lot and not clawback.adds_up(row, lot):
+                yield self._problem(f"more stands in for {cause} than was taken back of it")
             missing.discard(cause)
         for cause in sorted(missing):
             yield self._problem(f"the record of {cause} is missing")
-        for lot_id in locks:
-            yield self._problem(f"the lot {lot_id} is locked, and no payment says so")
+        for lot_id, lot in reversible.items():
+            if lot.locked or lot.covered_by:
+                yield self._problem(f"the lot {lot_id} is locked or covered, no payment says so")
 
     def _compare_lots(self, rows: list[Lot]) -> Iterator[Problem]:
         for row in rows:
@@ -332,19 +339,14 @@ class _Walk:
             refunded += legs.get(Contra.REFUNDS, 0)
             disputed += legs.get(Contra.DISPUTES, 0)
             self._reversed[cause] = (refunded, disputed, times + 1)
-            self._open_correction(entry, changes)
         elif entry.kind == Kind.EXPIRY:
             for change in changes:
                 self._expiries[change.lot_id] = self._expiries.get(change.lot_id, 0) + 1
-        elif entry.kind == Kind.UNDO:
-            self._open_correction(entry, changes)
+        if entry.kind in _CORRECTS:  # what had repaid a debt is given back
+            opened = next((c.net for c in changes if c.lot_id == entry.cause), None)
+            if opened is not None:
+                self._opened[entry.cause] = (entry.sequence, opened)
         return fits
-
-    def _open_correction(self, entry: Entry, changes: list[LotChange]) -> None:
-        """Where what repaid a debt is given back, to a lot that is called as the entry is."""
-        opened = next((c.net for c in changes if c.lot_id == entry.cause), None)
-        if opened is not None:
-            self._opened[entry.cause] = (entry.sequence, opened)
 
     def _problem(self, message: str, transaction_id: str | None = None) -> Problem:
         return Problem(user_id=self._user_id, transaction_id=transaction_id, message=message)
@@ -355,6 +357,8 @@ _OPENS: dict[str, str] = {
     Kind.GRANT: Contra.PROMOTIONS,
 }
 """Kinds of entries that open a lot, and the account that the credits come from."""
+_CORRECTS = {Kind.UNDO, Kind.CAPTURE, Kind.RELEASE, Kind.LAPSE, Kind.REVERSAL}
+"""Kinds of entries that may open a lot for what no other lot can have, called as they are."""
 
 
 def _read(entry: Entry) -> tuple[dict[str, int], list[LotChange], bool]:

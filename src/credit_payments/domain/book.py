@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from credit_payments.domain import ledger, lots
-from credit_payments.domain.decision import Ask, NotLoaded, View
+from credit_payments.domain.decision import NotLoaded, View
 from credit_payments.domain.ledger import Contra, Draft, Effect, Kind
 from credit_payments.domain.lots import Source, Take
 from credit_payments.domain.records import CREDITS_MAX, NEVER, Entry, Hold, Lot, Record, Wallet
@@ -25,39 +25,11 @@ from credit_payments.errors import Conflict, InsufficientCredits, InvalidRequest
 _replace = msgspec.structs.replace
 
 
-def needs_due(view: View, user_id: str) -> Iterator[Ask]:
-    """What must be loaded to post what is due in a wallet that is loaded itself."""
-    wallet, now = view.get(Wallet, user_id), view.now
-    if wallet is None or wallet.due_at > now:
-        return
-    lapsing = lots.to_lapse(user_id)
-    yield from view.until(lapsing, lambda holds: holds[-1].lapses_at > now)
-    yield from view.until(lots.to_expire(user_id), lambda rows: rows[-1].expires_at > now)
-    for hold in view.first(lapsing)[0] if view.reaches(lapsing) else ():
-        if hold.lapses_at <= now:
-            yield from needs_lots(lots.read(hold.taken))
-
-
-def needs_credits(view: View, user_id: str, credits: int) -> Iterator[Ask]:
-    """What must be loaded to take so many credits from a user's lots."""
-
-    def suffice(rows: Sequence[Lot]) -> bool:
-        return sum(row.available for row in rows if row.expires_at > view.now) >= credits
-
-    yield from view.until(lots.to_spend(user_id), suffice)
-
-
-def needs_lots(takes: Iterable[Take]) -> Iterator[Ask]:
-    """The lots that credits go back to."""
-    for lot_id, _ in takes:
-        yield Lot, lot_id
-
-
 class Book:
     """The wallet of one user at one instant, and what a decision makes of it.
 
     Args:
-        view: the loaded rows: the wallet, and what the functions `needs_…` name.
+        view: the loaded rows: the wallet, and what the functions in `needs` name.
         user_id: whose wallet.
         now: the instant.
     """
@@ -121,9 +93,7 @@ class Book:
         takes = [Take(c.lot_id, -c.net) for c in ledger.lots_of(undone) if c.net < 0]
         draft = Draft()
         draft.leg(Contra.USAGE, -used)
-        left = self.give(draft, takes, used)
-        if left:  # it was owed, and the debt was repaid since
-            self.correct(draft, effect.cause, left)
+        self.give(draft, effect.cause, takes, used)
         return self.post(effect, draft)
 
     # -- credits go out ------------------------------------------------------------------------
@@ -172,7 +142,7 @@ class Book:
         draft = Draft()
         for lot_id, share in takes:
             draft.move(lot_id, held=-share)
-        self.give(draft, rest, held - within)
+        self.give(draft, effect.cause, rest, held - within)
         short = 0
         if self.wallet.suspended and hold.overage == "take":
             short = credits - within  # nothing may be spent now; a debt would be worse than that
@@ -195,7 +165,7 @@ class Book:
         draft = Draft()
         for lot_id, share in takes:
             draft.move(lot_id, held=-share)
-        self.give(draft, takes, hold.credits)
+        self.give(draft, effect.cause, takes, hold.credits)
         released = self._keep(_replace(hold, open=0, status=status))
         return self.post(effect, draft), released
 
@@ -230,46 +200,33 @@ class Book:
         if not is_all:
             raise NotLoaded(Lot.TABLE, self.wallet.user_id)
 
-    def give(self, draft: Draft, takes: Iterable[Take], credits: int) -> int:
-        """Let credits go to lots, in order, once a debt is repaid; what they could not take.
+    def give(self, draft: Draft, cause: str, takes: Iterable[Take], credits: int) -> None:
+        """Let credits go back to lots, in order, once a debt is repaid.
 
-        A lot that a dispute has locked gets them frozen. One of which something was written off
-        gets that much less: it was to be taken back, and was missing then.
+        That is done with what comes back to the lots that the debt stands in for, then with what
+        no lot can have, and then with what would come last. What no lot can have after that, since
+        it was owed and others have repaid it, goes to a lot without an end, called by the cause.
         """
+        back, _ = lots.first_of(takes, credits)
+        homeless = credits - lots.total(back)
         repaid = min(self.wallet.debt + draft.debt, credits)
-        draft.debt -= repaid
-        left = credits - repaid
-        for lot_id, amount in takes:
-            share = min(amount, left)
-            if share:
-                left -= share
-                lot = self.lot(lot_id)
-                share -= self.take_up(draft, lot_id, share)
-                if lot.locked:
-                    draft.move(lot_id, frozen=share)
-                else:
-                    draft.move(lot_id, available=share)
-                    self._is_due_by(lot.expires_at)
-        return left
-
-    def correct(self, draft: Draft, cause: str, credits: int) -> None:
-        """Open a lot without an end for credits that no lot of old can have."""
-        self._open_lot(cause, Source.CORRECTION, 0, NEVER, credits)
-        draft.move(cause, available=credits)
+        if repaid:
+            draft.debt -= repaid
+            back, repaid = self._repay(back, repaid)
+            back, _ = lots.last_of(back, max(0, repaid - homeless))
+            homeless = max(0, homeless - repaid)
+        homeless += sum(self._place(draft, take, lots.STAND_INS_MAX) for take in back)
+        if homeless:
+            self._correct(draft, cause, homeless)
 
     def write_off(self, draft: Draft, lot_id: str, credits: int) -> None:
         """Forgive what was to be taken back from a lot and is missing."""
         draft.move(lot_id, written_off=credits)
         draft.leg(Contra.WRITTEN_OFF, -credits)
 
-    def take_up(self, draft: Draft, lot_id: str, credits: int) -> int:
-        """Undo as much of a lot's write-off, and say how much that was."""
-        written_off = self.lot(lot_id).written_off
-        if not written_off:
-            return 0
-        share = min(credits, written_off + min(0, draft.of(lot_id).written_off))
-        self.write_off(draft, lot_id, -share)
-        return share
+    def cover(self, lot_id: str, takes: Sequence[Take]) -> None:
+        """Note what stands in for what was to be taken back from a lot and is missing."""
+        self._lots[lot_id] = lots.covered(self.lot(lot_id), takes)
 
     def lock(self, lot_id: str, *, locked: bool) -> None:
         """Have what comes back into a lot frozen from now on, or no longer."""
@@ -296,6 +253,63 @@ class Book:
             if change.available > 0 and lot.expires_at <= self.now:
                 self._expire(lot)  # it went back into a lot that has expired meanwhile
         return entry
+
+    def _repay(self, back: Sequence[Take], credits: int) -> tuple[list[Take], int]:
+        """Repay a debt with what comes back to the lots that it stands in for.
+
+        What is left of that, and of the debt.
+        """
+        left = []
+        for lot_id, amount in back:
+            standing = lots.stand_ins(self.lot(lot_id))
+            share = min(amount, credits, lots.owed(standing))
+            if share:
+                self.cover(lot_id, lots.last_of(standing, share)[0])
+            credits -= share
+            left.append(Take(lot_id, amount - share))
+        return left, credits
+
+    def _place(self, draft: Draft, take: Take, stand_ins_max: int) -> int:
+        """Let credits come back to a lot that is theirs; how many of them no lot can have.
+
+        What was to be taken back from it and was missing is taken now: of a write-off it is the
+        shop's, and what stood in has it back. What is left is frozen while a dispute locks it.
+        """
+        lot_id, credits = take
+        credits -= self._take_up(draft, lot_id, credits)
+        homeless = 0
+        standing = lots.stand_ins(self.lot(lot_id)) if stand_ins_max else []
+        if standing and credits:
+            kept, back = lots.last_of(standing, min(credits, lots.total(standing)))
+            self.cover(lot_id, kept)
+            credits -= lots.total(back)
+            homeless = lots.owed(back)
+            lenders = (take for take in back if take.lot_id != lots.DEBT)
+            homeless += sum(self._place(draft, lent, stand_ins_max - 1) for lent in lenders)
+        lot = self.lot(lot_id)
+        if lot.locked:
+            draft.move(lot_id, frozen=credits)
+        elif credits:
+            draft.move(lot_id, available=credits)
+            self._is_due_by(lot.expires_at)
+        return homeless
+
+    def _take_up(self, draft: Draft, lot_id: str, credits: int) -> int:
+        """Undo as much of a lot's write-off, and say how much that was."""
+        written_off = self.lot(lot_id).written_off
+        if not written_off:
+            return 0
+        share = min(credits, written_off + min(0, draft.of(lot_id).written_off))
+        self.write_off(draft, lot_id, -share)
+        return share
+
+    def _correct(self, draft: Draft, cause: str, credits: int) -> None:
+        opened = self._lots.get(cause)
+        if opened is None:
+            self._open_lot(cause, Source.CORRECTION, 0, NEVER, credits)
+        else:
+            self._lots[cause] = _replace(opened, credits=opened.credits + credits)
+        draft.move(cause, available=credits)
 
     def _open_lot(
         self, lot_id: str, source: Source, priority: int, expires_at: str, credits: int

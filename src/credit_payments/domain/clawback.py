@@ -4,6 +4,11 @@ What was taken from where is kept as a stack. More is pushed on it: what the pay
 still has, then what of it expired unused (which nobody misses), then other lots. What is missing
 then becomes a debt or is written off, as the policy says. Giving back begins with what was missing
 and then pops the stack, so that taking 70 and giving back 40 leaves what taking 30 would have.
+
+What other lots gave, what is owed and what is written off is kept with the payment's own lot: they
+stand in for credits that were not there. When these come back to it after all, because a spend is
+undone or a hold lets go, they are what was to be taken, and the others have theirs back: see
+`Book.give`. So it ends as if they had been there from the first.
 """
 
 from __future__ import annotations
@@ -47,8 +52,8 @@ class Clawback(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where what was taken back of a payment came from.
 
     Attributes:
-        takes: the stack.
-        debt: how much was missing and became a debt (that may have been repaid since).
+        takes: the stack; in a payment's row, without what stands in for its lot.
+        debt: how much was missing and became a debt (that others may have repaid since).
         written_off: how much was missing and was forgiven.
     """
 
@@ -57,13 +62,32 @@ class Clawback(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     written_off: int = 0
 
     @classmethod
+    def of(cls, paid: Payment, own: Lot) -> Clawback:
+        """How it stands now; what came back to the lot meanwhile was taken in its turn."""
+        kept, standing = cls.read(paid.clawback).takes, lots.stand_ins(own)
+        elsewhere = lots.total([*kept, *standing]) + own.written_off
+        since = paid.refunded_credits + paid.disputed_credits - elsewhere
+        takes = [*kept, Take(own.lot_id, since), *lots.lenders(own)]
+        return cls(
+            takes=[take for take in takes if take.credits],
+            debt=lots.owed(standing),
+            written_off=own.written_off,
+        )
+
+    @classmethod
     def read(cls, text: str) -> Clawback:
         """What a payment's row holds."""
         return _decoder.decode(text)
 
-    def write(self) -> str:
+    def write(self, lot_id: str) -> str:
         """As a payment's row keeps it."""
-        return msgspec.json.encode(self).decode()
+        takes = [take for take in self.takes if take.lot_id in (lot_id, EXPIRED)]
+        return msgspec.json.encode(Clawback(takes=takes)).decode()
+
+    def stand_ins(self, lot_id: str) -> list[Take]:
+        """What stands in for the payment's own lot."""
+        others = [take for take in self.takes if take.lot_id not in (lot_id, EXPIRED)]
+        return [*others, *([Take(lots.DEBT, self.debt)] if self.debt else [])]
 
     def lots(self) -> Iterator[Take]:
         """What was taken from lots."""
@@ -87,10 +111,10 @@ def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
     draft.leg(Contra.REFUNDS, refunded)
     draft.leg(Contra.DISPUTES, disputed)
     book.lock(lot_id, locked=due.locked)
-    before = Clawback.read(paid.clawback)
+    before = Clawback.of(paid, book.lot(lot_id))
     cause = f"{Kind.REVERSAL}:{paid.payment_intent_id}:{paid.reversals + 1}"
     after = _move(book, draft, lot_id, before, refunded + disputed, due, policies, cause)
-    _freeze(book, draft, book.lot(lot_id))
+    _freeze(book, draft, cause, book.lot(lot_id))
     reversals = paid.reversals
     if not draft.is_empty():
         reversals += 1
@@ -105,9 +129,18 @@ def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
         disputed_credits=due.disputed,
         locked=int(due.locked),
         reversals=reversals,
-        clawback=after.write(),
+        clawback=after.write(lot_id),
         updated_at=book.now,
     )
+
+
+def adds_up(paid: Payment, own: Lot) -> bool:
+    """Whether what is kept of where it was taken is no more than was taken back."""
+    try:
+        stands = Clawback.of(paid, own)
+    except msgspec.MsgspecError:
+        return False
+    return stands.debt >= 0 and all(take.credits > 0 for take in stands.takes)
 
 
 def _move(
@@ -129,16 +162,17 @@ def _move(
     else:
         # What was missing is given back first, and then what was taken last.
         less = min(missing, -credits)
-        takes, popped = _popped(before.takes, -credits - less)
+        takes, popped = lots.last_of(before.takes, -credits - less)
         missing -= less
     after = _part(takes, missing, due, policies)
+    book.cover(lot_id, after.stand_ins(lot_id))
     _adjust(book, draft, lot_id, before, after, cause)
     for place, amount in popped:
         if place == EXPIRED:
             draft.move(lot_id, expired=amount)
             draft.leg(Contra.EXPIRED, amount)
         else:
-            book.give(draft, [Take(place, amount)], amount)
+            book.give(draft, cause, [Take(place, amount)], amount)
     return after
 
 
@@ -164,19 +198,13 @@ def _push(book: Book, draft: Draft, lot_id: str, credits: int) -> tuple[list[Tak
     return [take for take in pushed if take.credits], credits
 
 
-def _popped(takes: list[Take], credits: int) -> tuple[list[Take], list[Take]]:
-    """Part the stack: what stays, and the last so many credits of it, last first."""
-    kept, last = lots.first_of(takes, sum(take.credits for take in takes) - credits)
-    return kept, last[::-1]
-
-
 def _owe(book: Book, draft: Draft, credits: int) -> None:
     """Owe so many credits more; what came in since they were missing repays them at once."""
     has = book.wallet.available + sum(change.available for change in draft.lots())
     paid, _ = lots.take(_left(book, draft), min(credits, has))
     for lot_id, amount in paid:
         draft.move(lot_id, available=-amount)
-    draft.debt += credits - sum(take.credits for take in paid)
+    draft.debt += credits - lots.total(paid)
 
 
 def _left(book: Book, draft: Draft) -> Iterator[Lot]:
@@ -200,8 +228,7 @@ def _part(takes: list[Take], missing: int, due: Due, policies: Policies) -> Claw
 
 
 def _shares(takes: list[Take], missing: int, due: Due) -> tuple[int, int]:
-    taken = sum(take.credits for take in takes)
-    of_refunds = min(missing, max(0, due.refunded - taken))
+    of_refunds = min(missing, max(0, due.refunded - lots.total(takes)))
     return of_refunds, missing - of_refunds
 
 
@@ -210,21 +237,13 @@ def _adjust(
 ) -> None:
     """Let debt and write-off follow.
 
-    A write-off that came back goes to the payment's own lot, where it was missing. What repaid a
-    debt since goes to a lot without an end. It was mostly other credits, with ends of their own or
-    none, and the own lot may have expired; which they were is not kept. So credits of the own lot
-    that a hold or an undo gave back, and that repaid the debt, come back without an end, too.
+    What others repaid of a debt since goes to a lot without an end: the payment's own may have
+    expired, and which credits these were is not kept.
     """
     if after.debt > before.debt:
         _owe(book, draft, after.debt - before.debt)
-    if after.written_off > before.written_off:
-        book.write_off(draft, lot_id, after.written_off - before.written_off)
-    if repaid := book.give(draft, (), max(0, before.debt - after.debt)):
-        book.correct(draft, cause, repaid)
-    if after.written_off < before.written_off:
-        less = before.written_off - after.written_off
-        given = less - book.take_up(draft, lot_id, less)
-        book.give(draft, [Take(lot_id, given)], given)
+    book.write_off(draft, lot_id, after.written_off - before.written_off)
+    book.give(draft, cause, (), max(0, before.debt - after.debt))
 
 
 def _stops(clawback: Clawback, due: Due, policies: Policies) -> int:
@@ -235,7 +254,7 @@ def _stops(clawback: Clawback, due: Due, policies: Policies) -> int:
     )
 
 
-def _freeze(book: Book, draft: Draft, lot: Lot) -> None:
+def _freeze(book: Book, draft: Draft, cause: str, lot: Lot) -> None:
     """Freeze what is left of a lot that is locked, and let go of it where it is not."""
     change = draft.of(lot.lot_id)
     if lot.locked:
@@ -244,4 +263,4 @@ def _freeze(book: Book, draft: Draft, lot: Lot) -> None:
     else:
         amount = lot.frozen + change.frozen
         draft.move(lot.lot_id, frozen=-amount)
-        book.give(draft, [Take(lot.lot_id, amount)], amount)
+        book.give(draft, cause, [Take(lot.lot_id, amount)], amount)

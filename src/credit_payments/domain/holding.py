@@ -12,8 +12,8 @@ from enum import StrEnum
 
 import msgspec
 
-from credit_payments.domain import instants, ledger, lots
-from credit_payments.domain.book import Book, needs_credits, needs_due, needs_lots
+from credit_payments.domain import instants, ledger, lots, needs
+from credit_payments.domain.book import Book
 from credit_payments.domain.decision import Ask, Decision, View
 from credit_payments.domain.ledger import Effect, Kind
 from credit_payments.domain.records import Entry, Hold, Wallet
@@ -68,8 +68,8 @@ class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
 
     def keys_after(self, view: View) -> Iterator[Ask]:
         """Lots that suffice, and what is due in the wallet."""
-        yield from needs_due(view, self.user_id)
-        yield from needs_credits(view, self.user_id, self.credits)
+        yield from needs.to_post_due(view, self.user_id)
+        yield from needs.to_spend(view, self.user_id, self.credits)
 
     def decide(self, view: View, now: str) -> Decision[Hold]:
         """Place it once; a repetition gets the hold as it is now.
@@ -126,9 +126,9 @@ class _Step(msgspec.Struct, frozen=True, kw_only=True):
         if hold is None:
             return
         yield Wallet, hold.user_id
-        yield from needs_lots(lots.read(hold.taken))
+        yield from needs.to_give_back(view, lots.read(hold.taken))
         if view.knows((Wallet, hold.user_id)):
-            yield from needs_due(view, hold.user_id)
+            yield from needs.to_post_due(view, hold.user_id)
 
     def _open(self, view: View, now: str) -> tuple[Book, Hold]:
         """The wallet, and the hold after what was due.
@@ -163,7 +163,7 @@ class CaptureHold(_Step, frozen=True, kw_only=True):
         # One that has lapsed by now holds nothing.
         overage = self.credits - (hold.credits if hold.open and hold.lapses_at > view.now else 0)
         if overage > 0:
-            yield from needs_credits(view, hold.user_id, overage)
+            yield from needs.to_spend(view, hold.user_id, overage)
 
     def decide(self, view: View, now: str) -> Decision[tuple[Entry, Hold]]:
         """Capture once; a repetition gets the first entry.

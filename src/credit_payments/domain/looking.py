@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from credit_payments.domain import instants, lots, values
-from credit_payments.domain.book import Book, needs_due
+from credit_payments.domain import instants, lots, needs, values
+from credit_payments.domain.book import Book
 from credit_payments.domain.decision import Ask, Decision, View
 from credit_payments.domain.ledger import Kind
 from credit_payments.domain.records import NEVER, Entry, Wallet
@@ -44,7 +44,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
     def keys_after(self, view: View) -> Iterator[Ask]:
         """What is due in it, and what expires next."""
-        yield from needs_due(view, self.user_id)
+        yield from needs.to_post_due(view, self.user_id)
         expiring = lots.to_expire(self.user_id)
         yield from view.until(expiring, lambda rows: rows[-1].expires_at > view.now)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -16,10 +16,16 @@ PRIORITY_MIN, PRIORITY_MAX = -100, 100
 """Lots of a lower number are spent first, as Stripe's credit grants are
 (https://docs.stripe.com/api/billing/credit-grant/object#billing_credit_grant_object-priority)."""
 
+STAND_INS_MAX = 4
+"""How far what comes back goes on: from a lot to one that stood in for it, to one that stood in for
+that one. A payment whose credits had stood in for another's was refunded itself each time."""
+
 SPENDING_ORDER = ("priority", "expires_at", "sequence")
 EXPIRY_ORDER = ("expires_at", "sequence")
 LAPSING_ORDER = ("lapses_at", "hold_id")
 _OPEN = (("open", 1),)
+DEBT = "debt"
+"""What stands in for a lot, in place of another lot: those have a colon in their names."""
 
 
 class Source(StrEnum):
@@ -94,6 +100,21 @@ def first_of(takes: Iterable[Take], credits: int) -> tuple[list[Take], list[Take
     return first, rest
 
 
+def last_of(takes: Sequence[Take], credits: int) -> tuple[list[Take], list[Take]]:
+    """Part what was taken: what stays, and the last so many credits of it, last first.
+
+    >>> last_of([Take("a", 5), Take("b", 5)], 7)
+    ([Take(lot_id='a', credits=3)], [Take(lot_id='b', credits=5), Take(lot_id='a', credits=2)])
+    """
+    kept, last = first_of(takes, total(takes) - credits)
+    return kept, last[::-1]
+
+
+def total(takes: Iterable[Take]) -> int:
+    """How many credits were taken in all."""
+    return sum(take.credits for take in takes)
+
+
 def changed(lot: Lot, change: LotChange) -> Lot:
     """The lot after a change of what it has."""
     available = lot.available + change.available
@@ -102,6 +123,7 @@ def changed(lot: Lot, change: LotChange) -> Lot:
         lot.credits, int(available > 0), available, lot.held + change.held,
         lot.frozen + change.frozen, lot.expired + change.expired,
         lot.written_off + change.written_off, lot.expiries, lot.locked, lot.created_at,
+        lot.covered_by,
     )  # fmt: skip
 
 
@@ -113,3 +135,26 @@ def write(takes: Iterable[Take]) -> str:
 def read(text: str) -> list[Take]:
     """The takes in a JSON text."""
     return _takes_decoder.decode(text)
+
+
+def stand_ins(lot: Lot) -> list[Take]:
+    """What stands in for credits of a lot that were to be taken back, and were missing.
+
+    Other lots, in the order in which they gave, and `DEBT` behind them.
+    """
+    return read(lot.covered_by) if lot.covered_by else []
+
+
+def owed(takes: Iterable[Take]) -> int:
+    """How much of it is the wallet's debt."""
+    return total(take for take in takes if take.lot_id == DEBT)
+
+
+def lenders(lot: Lot) -> Iterator[Take]:
+    """Only the lots that stand in for another one."""
+    return (take for take in stand_ins(lot) if take.lot_id != DEBT)
+
+
+def covered(lot: Lot, takes: Sequence[Take]) -> Lot:
+    """The lot with these stand-ins."""
+    return msgspec.structs.replace(lot, covered_by=write(takes) if takes else "")

@@ -92,9 +92,11 @@ class Lot(Record, frozen=True):
 
     Its `lot_id` is the cause of the entry that brought it. What is neither available nor held,
     frozen or expired was spent or taken back; `written_off` was to be taken back, was missing, and
-    is forgiven. `open` is 1 while something is available, `locked` while a dispute freezes whatever
-    comes back into it. Lots are spent in the order of `SPENDING_ORDER`; `sequence` is that of their
-    first entry, and so their age.
+    is forgiven. `covered_by` is the JSON of what else was missing then, and of what stood in for
+    it: other lots, and at last the wallet's debt; what comes back to the lot is theirs. `open` is 1
+    while something is available, `locked` while a dispute freezes whatever comes back into it. Lots
+    are spent in the order of `SPENDING_ORDER`; `sequence` is that of their first entry, and so
+    their age.
     """
 
     TABLE: ClassVar = "lots"
@@ -111,6 +113,7 @@ class Lot(Record, frozen=True):
         "written_off",
         "expiries",
         "locked",
+        "covered_by",
     )
 
     lot_id: str
@@ -129,6 +132,7 @@ class Lot(Record, frozen=True):
     expiries: int
     locked: int
     created_at: str
+    covered_by: str = ""
 
 
 class Hold(Record, frozen=True):

@@ -1,13 +1,13 @@
 """What became of the credits of lots, and of the money paid for them, entry by entry.
 
 What became of paid credits cannot be read off the contra accounts, because credits may repay a
-debt, and those of one lot may make up for others that were refunded. It follows from how each lot
+debt, and those of one lot may stand in for others that were refunded. It follows from how each lot
 stands before and after an entry: see `divide`. So no credit counts twice, none counts as unused or
-expired once its money went back, and credits that repaid a debt, or went in place of refunded
-ones, count as used, and stay so if the use of the refunded ones is undone later. A lot in which a
-reversal gives back what had repaid its debt is part of the payment's: it has the money again. The
-corrections of an undo are no lots here: they give back use that a debt had covered, and nobody's
-money stands behind them.
+expired once its money went back, and credits that repaid a debt, or stand in for refunded ones,
+count as used; these until the refunded ones come back, and those for good. A lot in which a
+reversal gives back what had repaid its debt is part of the payment's: it has the money again. Other
+corrections are no lots here: they give back use that a debt had covered, and nobody's money stands
+behind them.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ class Walk:
 
     def __init__(self) -> None:
         self._lots: dict[str, Lot] = {}
+        self._corrections: set[str] = set()
         self._purchase: Purchase | None = None
 
     def read(self, purchase: Purchase) -> None:
@@ -155,7 +156,9 @@ class Walk:
             lot = self._lots.get(lot_id)
             if lot is not None:
                 day.move(lot, lot.follow(change, taken_back))
-            elif not lot_id.startswith(f"{Kind.UNDO}:"):
+            elif lot_id == entry.cause:
+                self._corrections.add(lot_id)
+            elif lot_id not in self._corrections:
                 raise _unreadable(entry)
 
     def _own_lot(self, entry: Entry, legs: dict[str, int]) -> str | None:

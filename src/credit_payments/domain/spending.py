@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from credit_payments.domain import ledger, lots
-from credit_payments.domain.book import Book, needs_credits, needs_due, needs_lots
+from credit_payments.domain import ledger, lots, needs
+from credit_payments.domain.book import Book
 from credit_payments.domain.decision import Ask, Decision, View
 from credit_payments.domain.ledger import Contra, Effect, Kind
 from credit_payments.domain.lots import Source, Take
@@ -39,7 +39,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def keys_after(self, view: View) -> Iterator[Ask]:
         """What is due in the wallet."""
-        return needs_due(view, self.user_id)
+        return needs.to_post_due(view, self.user_id)
 
     def decide(self, view: View, now: str) -> Decision[Entry]:
         """Post once; a repetition gets the first entry.
@@ -94,8 +94,8 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def keys_after(self, view: View) -> Iterator[Ask]:
         """Lots that suffice, and what is due in the wallet."""
-        yield from needs_due(view, self.user_id)
-        yield from needs_credits(view, self.user_id, self.credits)
+        yield from needs.to_post_due(view, self.user_id)
+        yield from needs.to_spend(view, self.user_id, self.credits)
 
     def decide(self, view: View, now: str) -> Decision[Entry]:
         """Post once; a repetition gets the first entry.
@@ -144,9 +144,10 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
         if undone is None:
             return
         yield Wallet, undone.user_id
-        yield from needs_lots([Take(change.lot_id, 0) for change in ledger.lots_of(undone)])
+        used = [Take(change.lot_id, 0) for change in ledger.lots_of(undone)]
+        yield from needs.to_give_back(view, used)
         if view.knows((Wallet, undone.user_id)):
-            yield from needs_due(view, undone.user_id)
+            yield from needs.to_post_due(view, undone.user_id)
 
     def decide(self, view: View, now: str) -> Decision[Entry]:
         """Give back once; a repetition gets the first entry, whatever its reason.
@@ -187,7 +188,7 @@ class Suspend(msgspec.Struct, frozen=True, kw_only=True):
 
     def keys_after(self, view: View) -> Iterator[Ask]:
         """What is due in the wallet."""
-        return needs_due(view, self.user_id)
+        return needs.to_post_due(view, self.user_id)
 
     def decide(self, view: View, now: str) -> Decision[Entry]:
         """Post once; a repetition gets the first entry.
@@ -227,7 +228,7 @@ class PostDue(msgspec.Struct, frozen=True, kw_only=True):
 
     def keys_after(self, view: View) -> Iterator[Ask]:
         """What is due in it."""
-        return needs_due(view, self.user_id)
+        return needs.to_post_due(view, self.user_id)
 
     def decide(self, view: View, now: str) -> Decision[int]:
         """How many entries were posted."""

@@ -7,13 +7,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from credit_payments.domain import clawback, inbox, payment, reversal
-from credit_payments.domain.book import needs_credits, needs_due, needs_lots
+from credit_payments.domain import clawback, inbox, needs, payment, reversal
 from credit_payments.domain.decision import Ask, Decision, View
+from credit_payments.domain.lots import Take
 from credit_payments.domain.records import (
     Event,
     Incident,
-    Lot,
     Payment,
     Record,
     Wallet,
@@ -49,11 +48,12 @@ def needs_of(view: View, known: Payment) -> Iterator[Ask]:
     yield Wallet, known.user_id
     if known.refunds != reversal.NOTHING or known.disputes != reversal.NOTHING or known.credited:
         if known.credited:
-            yield Lot, payment.cause(known.payment_intent_id)
-        yield from needs_lots(clawback.Clawback.read(known.clawback).lots())
-        yield from needs_credits(view, known.user_id, known.credits)
+            own = Take(payment.cause(known.payment_intent_id), 0)
+            taken = clawback.Clawback.read(known.clawback).lots()
+            yield from needs.to_give_back(view, [own, *taken])
+        yield from needs.to_spend(view, known.user_id, known.credits)
     if view.knows((Wallet, known.user_id)):
-        yield from needs_due(view, known.user_id)
+        yield from needs.to_post_due(view, known.user_id)
 
 
 def is_done(view: View, messenger: Messenger | None) -> bool:

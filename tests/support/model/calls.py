@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import attrs
 from tests.support.model.facts import Dispute, Payment
-from tests.support.model.wallet import NEVER, Hold, Lot, Parts, Refused, Wallet
+from tests.support.model.wallet import NEVER, Hold, Parts, Refused, Wallet
 
 
 @attrs.define
@@ -32,7 +32,6 @@ class Model:
         used: what entries used, by their causes.
         held_by: whose each hold is, by its key.
         handled: the events that were applied.
-        ages: how many lots there have been.
     """
 
     policies: dict[str, str]
@@ -44,7 +43,6 @@ class Model:
     used: dict[str, Used] = attrs.field(factory=dict)
     held_by: dict[str, str] = attrs.field(factory=dict)
     handled: set[str] = attrs.field(factory=set)
-    ages: int = 0
 
     def wallet(self, user: str) -> Wallet:
         """As it was left, with what has fallen due since not yet done."""
@@ -75,19 +73,6 @@ class Model:
             raise Refused("IdempotencyConflict")
         return cause in self.calls
 
-    def open_lot(
-        self,
-        wallet: Wallet,
-        name: str,
-        source: str,
-        credits: int,
-        *,
-        expires: datetime = NEVER,
-        priority: int = 0,
-    ) -> None:
-        self.ages += 1
-        wallet.lots[name] = Lot(name, source, credits, self.ages, priority, expires)
-
     # -- what is called ---------------------------------------------------------------------
 
     def grant(
@@ -99,10 +84,8 @@ class Model:
         with self.touched(user) as wallet:
             if expires is not None and expires <= wallet.now:
                 raise Refused("InvalidRequest")
-            self.open_lot(
-                wallet, cause, "grant", credits, expires=expires or NEVER, priority=priority
-            )
-            wallet.come_in([(cause, credits)], credits)
+            wallet.open_lot(cause, "grant", credits, expires=expires or NEVER, priority=priority)
+            wallet.come_in([(cause, credits)], credits, cause)
             return self.posts(user, wallet, cause, arguments)
 
     def spend(self, user: str, credits: int, key: str) -> str:
@@ -123,10 +106,7 @@ class Model:
         if used is None or not used.credits:
             raise Refused("Conflict")
         with self.touched(used.user) as wallet:
-            left = wallet.come_in(used.parts, used.credits)
-            if left:
-                self.open_lot(wallet, undone, "correction", left)
-                wallet.lots[undone].available = left
+            wallet.come_in(used.parts, used.credits, undone)
             return self.posts(used.user, wallet, undone)
 
     def suspend(self, user: str, key: str, *, suspended: bool) -> str:
@@ -170,7 +150,7 @@ class Model:
             parts: Parts = []
             missing = credits
             if hold.status == "held":
-                parts, missing = _use_held(wallet, hold, credits)
+                parts, missing = _use_held(wallet, hold, credits, cause)
             if not wallet.suspended or hold.overage == "debt":
                 more, missing = wallet.go_out(missing)
                 parts += more
@@ -217,8 +197,8 @@ class Model:
         if status == "succeeded":
             with self.touched(payment.user) as wallet:
                 expires = NEVER if payment.lasts is None else wallet.now + payment.lasts
-                self.open_lot(wallet, payment.lot, "purchase", payment.credits, expires=expires)
-                wallet.come_in([(payment.lot, payment.credits)], payment.credits)
+                wallet.open_lot(payment.lot, "purchase", payment.credits, expires=expires)
+                wallet.come_in([(payment.lot, payment.credits)], payment.credits, payment.lot)
                 self.posts(payment.user, wallet, payment.lot)
                 payment.settle(wallet, self.policies)
         return "applied"
@@ -280,7 +260,7 @@ def _check_capture(hold: Hold, credits: int) -> None:
             raise Refused("InvalidRequest")
 
 
-def _use_held(wallet: Wallet, hold: Hold, credits: int) -> tuple[Parts, int]:
+def _use_held(wallet: Wallet, hold: Hold, credits: int, cause: str) -> tuple[Parts, int]:
     """The first so many of the held credits are used, and the others are let go."""
     used: Parts = []
     rest: Parts = []
@@ -290,7 +270,7 @@ def _use_held(wallet: Wallet, hold: Hold, credits: int) -> tuple[Parts, int]:
         credits -= use
         used.append((name, use))
         rest.append((name, share - use))
-    wallet.come_in(rest, sum(share for _, share in rest))
+    wallet.come_in(rest, sum(share for _, share in rest), cause)
     return used, credits
 
 

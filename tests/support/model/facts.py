@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import attrs
-from tests.support.model.wallet import Parts, Wallet
+from tests.support.model.wallet import Lot, Parts, Wallet
 
 EXPIRED = "(expired)"
 """Where credits were taken from that nobody could have used."""
@@ -50,9 +50,9 @@ class Payment:
 
     Attributes:
         charge: how much of it was refunded in all, as its charge says.
-        stack: what was taken back from where, the last at the end.
-        owed: what was missing then, and became a debt.
-        forgiven: what was missing then, and was written off.
+        stack: what was taken back of its own lot, the last at the end; who else gave, and what
+            was missing, is written down there.
+        reversals: how often something was posted because of them.
         stopping: how much of what was missing is to stop the wallet.
     """
 
@@ -69,8 +69,7 @@ class Payment:
     refunded: int = 0
     disputed: int = 0
     stack: Parts = attrs.field(factory=list)
-    owed: int = 0
-    forgiven: int = 0
+    reversals: int = 0
     stopping: int = 0
 
     @property
@@ -105,26 +104,40 @@ class Payment:
     def settle(self, wallet: Wallet, policies: dict[str, str]) -> None:
         """Have taken back what the facts say must be back, and no more."""
         before = [self.refunded, self.disputed, wallet.numbers()]
+        cause = f"reversal:{self.name}:{self.reversals + 1}"
         own = wallet.lots[self.lot]
         already = self.refunded + self.disputed
+        self._note_what_came_back(own)
         self.refunded, self.disputed, own.locked = self.due()
         more = self.refunded + self.disputed - already
-        missing = self.owed + self.forgiven
+        missing = own.owed + own.forgiven
         if more > 0:
-            self._share_out(wallet, missing + self._take_back(wallet, more), policies)
+            missing += self._take_back(wallet, more)
+            self._share_out(wallet, missing, policies, cause)
         else:
             made_good = min(missing, -more)
-            popped = self._pop(-more - made_good)
-            self._share_out(wallet, missing - made_good, policies)
-            self._give_back(wallet, popped)
+            popped = self._pop(own, -more - made_good)
+            self._share_out(wallet, missing - made_good, policies, cause)
+            self._give_back(wallet, popped, cause)
         if own.locked:
             own.frozen += own.available
             own.available = 0
         else:
             thawed, own.frozen = own.frozen, 0
-            wallet.come_in([(own.name, thawed)], thawed)
+            wallet.come_in([(own.name, thawed)], thawed, cause)
         if [self.refunded, self.disputed, wallet.numbers()] != before:
+            self.reversals += 1
             wallet.posts()
+
+    def _there(self, own: Lot) -> int:
+        """How much was not missing."""
+        return sum(share for _, share in (*self.stack, *own.lenders))
+
+    def _note_what_came_back(self, own: Lot) -> None:
+        """It was taken in its turn, and who stood in for it has theirs."""
+        back = self.refunded + self.disputed - self._there(own) - own.owed - own.forgiven
+        if back:
+            self.stack.append((own.name, back))
 
     def _take_back(self, wallet: Wallet, credits: int) -> int:
         """From where there is something; and how much is missing."""
@@ -135,46 +148,44 @@ class Payment:
             credits -= share
             self.stack.append((EXPIRED if state == "expired" else own.name, share))
         others, missing = wallet.go_out(credits, but=own.name)
-        self.stack += others
+        own.lenders += tuple(others)
         return missing
 
-    def _pop(self, credits: int) -> Parts:
-        """What was taken last, first."""
+    def _pop(self, own: Lot, credits: int) -> Parts:
+        """What was taken last, first: from lenders before the own lot."""
         popped: Parts = []
+        lenders = [*own.lenders]
         while credits:
-            place, there = self.stack.pop()
+            stack = lenders or self.stack
+            place, there = stack.pop()
             share = min(there, credits)
             credits -= share
             popped.append((place, share))
             if there > share:
-                self.stack.append((place, there - share))
+                stack.append((place, there - share))
+        own.lenders = tuple(lenders)
         return popped
 
-    def _give_back(self, wallet: Wallet, popped: Parts) -> None:
+    def _give_back(self, wallet: Wallet, popped: Parts, cause: str) -> None:
         for place, share in popped:
             if place == EXPIRED:
                 wallet.lots[self.lot].expired += share
             else:
-                wallet.come_in([(place, share)], share)
+                wallet.come_in([(place, share)], share, cause)
 
-    def _share_out(self, wallet: Wallet, missing: int, policies: dict[str, str]) -> None:
+    def _share_out(
+        self, wallet: Wallet, missing: int, policies: dict[str, str], cause: str
+    ) -> None:
         """What is missing is owed or forgiven; refunds count as having taken first."""
         own = wallet.lots[self.lot]
-        there = sum(share for _, share in self.stack)
-        of_refunds = min(missing, max(0, self.refunded - there))
+        of_refunds = min(missing, max(0, self.refunded - self._there(own)))
         shares = {"refund": of_refunds, "dispute": missing - of_refunds}
         forgiven = sum(shares[kind] for kind in shares if policies[kind] == "clamp")
-        more_owed, more_forgiven = missing - forgiven - self.owed, forgiven - self.forgiven
-        self.owed, self.forgiven = missing - forgiven, forgiven
+        more_owed = missing - forgiven - own.owed
+        own.owed, own.forgiven = missing - forgiven, forgiven
         wallet.debt += max(0, more_owed)
         _, wallet.debt = wallet.go_out(wallet.debt)  # by what came in since it was missing
-        back = max(0, -more_owed)
-        if more_forgiven < 0:  # some of it may have been made up for, and is the user's again
-            never_made_up = min(own.forgiven, -more_forgiven)
-            own.forgiven -= never_made_up
-            back += -more_forgiven - never_made_up
-        wallet.come_in([(own.name, back)], back)
-        own.forgiven += max(0, more_forgiven)
+        wallet.come_in([], max(0, -more_owed), cause)  # to nobody's lot: others have repaid it
         stopping = sum(shares[kind] for kind in shares if policies[kind] == "freeze")
         if stopping > self.stopping:
             wallet.suspended = True

@@ -37,13 +37,18 @@ class Lot:
     expired: int = 0
     forgiven: int = 0
     """What was to be taken back from it, was missing, and was written off."""
+    lenders: tuple[tuple[str, int], ...] = ()
+    """Who gave in its place when credits of it were to be taken back, and were missing."""
+    owed: int = 0
+    """What nobody gave then, so that the wallet owed it."""
     locked: bool = False
 
     def spending_order(self) -> tuple[int, datetime, int]:
         return self.priority, self.expires, self.age
 
-    def amounts(self) -> tuple[int, ...]:
-        return self.available, self.held, self.frozen, self.expired, self.forgiven
+    def amounts(self) -> tuple[object, ...]:
+        there = self.available, self.held, self.frozen, self.expired
+        return *there, self.forgiven, self.owed, self.lenders
 
 
 @attrs.define
@@ -150,29 +155,75 @@ class Wallet:
 
     # -- credits move -----------------------------------------------------------------------
 
-    def come_in(self, parts: Parts, credits: int) -> int:
-        """Credits come to lots, in their order; a debt is repaid before. What no lot takes.
+    def open_lot(
+        self,
+        name: str,
+        source: str,
+        credits: int,
+        *,
+        expires: datetime = NEVER,
+        priority: int = 0,
+    ) -> None:
+        self.lots[name] = Lot(name, source, credits, len(self.lots), priority, expires)
 
-        What was missing when credits of a lot were taken back, and was forgiven, is made up for
-        by those that come back into it.
+    def come_in(self, parts: Parts, credits: int, cause: str) -> None:
+        """Credits come to lots, in their order, once a debt is repaid.
+
+        Those of a lot for which the wallet owes something repay first, those for which there is no
+        lot next, and then from the last on. What nobody can have opens a lot, called by the cause.
         """
-        repaid = min(self.debt, credits)
-        self.debt -= repaid
-        left = credits - repaid
+        repays = min(self.debt, credits)
+        self.debt -= repays
+        coming: Parts = []
         for name, most in parts:
-            share = min(most, left)
-            left -= share
-            lot = self.lots[name]
-            made_up = min(share, lot.forgiven)
-            lot.forgiven -= made_up
-            share -= made_up
-            if lot.locked:
-                lot.frozen += share
-            elif lot.expires <= self.now:
-                lot.expired += share
-            else:
-                lot.available += share
-        return left
+            share = min(most, credits)
+            credits -= share
+            own = min(share, repays, self.lots[name].owed)
+            self.lots[name].owed -= own
+            repays -= own
+            coming.append((name, share - own))
+        nobodys = max(0, credits - repays)
+        repays = max(0, repays - credits)
+        while repays:
+            name, share = coming.pop()
+            if share > repays:
+                coming.append((name, share - repays))
+            repays -= min(share, repays)
+        nobodys += sum(self.come_back(name, share) for name, share in coming)
+        if nobodys and cause not in self.lots:
+            self.open_lot(cause, "correction", 0)
+        if nobodys:
+            self.lots[cause].credits += nobodys
+            self.lots[cause].available += nobodys
+
+    def come_back(self, name: str, credits: int, steps: int = 4) -> int:
+        """Credits of a lot are there again, and were missing before; how many are nobody's.
+
+        What was forgiven is made up for; what was owed, others have repaid; lenders get theirs.
+        """
+        lot = self.lots[name]
+        made_up = min(credits, lot.forgiven)
+        lot.forgiven -= made_up
+        credits -= made_up
+        nobodys = 0
+        if steps:
+            nobodys = min(credits, lot.owed)
+            lot.owed -= nobodys
+            credits -= nobodys
+            while credits and lot.lenders:
+                *others, (lender, lent) = lot.lenders
+                share = min(credits, lent)
+                credits -= share
+                rest = [(lender, lent - share)] if lent > share else []
+                lot.lenders = (*others, *rest)
+                nobodys += self.come_back(lender, share, steps - 1)
+        if lot.locked:
+            lot.frozen += credits
+        elif lot.expires <= self.now:
+            lot.expired += credits
+        else:
+            lot.available += credits
+        return nobodys
 
     def go_out(self, credits: int, *, but: str = "") -> tuple[Parts, int]:
         """Credits go from the lots whose turn it is; and how many were missing."""
@@ -197,4 +248,5 @@ class Wallet:
         for name, share in hold.parts:
             self.lots[name].held -= share
         hold.status = status
-        self.come_in(hold.parts, hold.credits)
+        verb = {"lapsed": "lapse", "released": "release"}[status]
+        self.come_in(hold.parts, hold.credits, f"{verb}:{hold.key}")

@@ -16,7 +16,7 @@ from credit_payments.domain.book import Book
 from credit_payments.domain.clawback import Policies, Policy
 from credit_payments.domain.decision import Range, View
 from credit_payments.domain.ledger import Contra, Effect, Kind
-from credit_payments.domain.lots import Source
+from credit_payments.domain.lots import STAND_INS_MAX, Source
 from credit_payments.domain.records import (
     NEVER,
     Entry,
@@ -162,7 +162,8 @@ class Ledger:
 
     def taken(self, name: str = "pi_1") -> dict[str, Any]:
         """Where it was taken from, and what was missing; what is nothing is left out."""
-        found: dict[str, Any] = json.loads(self.payments[name].clawback)
+        stands = clawback.Clawback.of(self.payments[name], self.lot(f"payment:{name}"))
+        found: dict[str, Any] = json.loads(msgspec.json.encode(stands))
         return found
 
     def entries(self) -> list[Entry]:
@@ -531,10 +532,64 @@ def test_what_comes_back_into_a_lot_makes_up_for_its_write_off_first() -> None:
     assert ledger.legs_of(books.entries()[-1]) == {
         "held:ada": -50, "wallet:ada": 10, "written_off": 40,
     }  # fmt: skip
-    assert books.taken() == {"takes": [[OWN, 20]], "written_off": 70}, "what was missing then"
+    assert books.taken() == {"takes": [[OWN, 20], [OWN, 70]]}, "as if all had been there"
     books.settle()
     assert books.amounts() == [(100, 0, 0, 0), (100, 0, 0, 0, 0)]
     assert "written_off" not in {k for k, v in books.check().trial_balance.items() if v}
+
+
+def chain(payments: int) -> Ledger:
+    """The credits of each payment but the first stood in for the one before, and are refunded."""
+    books = Ledger()
+    books.buy(50, "pi_1")
+    books.spend(50)
+    for number in range(1, payments):
+        books.buy(50, f"pi_{number + 1}")
+        books.settle(50, name=f"pi_{number}")
+    books.check()
+    assert books.wallet.available == 0
+    return books
+
+
+def test_what_comes_back_goes_on_to_where_it_is_missing_in_the_end() -> None:
+    books = chain(3)
+    books.buy(70, "pi_9", lasts=100)
+    books.settle(50, name="pi_3")
+    assert books.lot("payment:pi_9").available == 20
+    books.undo()
+    assert [available for available, *_ in books.amounts()] == [70, 0, 0, 0, 70]
+    assert {lot.covered_by for lot in books.all(Lot)} == {""}
+    books.check()
+
+
+def test_what_comes_back_goes_on_for_some_steps_and_no_credit_is_lost_then() -> None:
+    books = chain(STAND_INS_MAX + 3)
+    books.buy(50, "pi_9")
+    books.settle(50, name=f"pi_{STAND_INS_MAX + 3}")
+    books.undo()
+    assert books.lot(f"payment:pi_{STAND_INS_MAX + 1}").available == books.wallet.available == 50
+    books.check()
+
+
+def test_what_came_back_in_part_is_the_payments_own_again_and_the_rest_goes_back_in_turn() -> None:
+    books = bought(spent=60)
+    books.hold(40)
+    books.grant(30)
+    books.settle(80)
+    assert books.taken() == {"takes": [["grant:g", 30]], "debt": 50}
+    books.release()
+    assert books.taken() == {"takes": [[OWN, 40], ["grant:g", 30]], "debt": 10}
+    assert books.amounts()[0] == (0, 0, 0, 10)
+    books.settle(75)
+    assert books.amounts()[0] == (0, 0, 0, 5)
+    books.settle(50)
+    assert (books.taken(), books.lot("grant:g").available) == (
+        {"takes": [[OWN, 40], ["grant:g", 10]]},
+        20,
+    )
+    books.settle()
+    assert (books.lot().available, books.lot("grant:g").available) == (40, 30)
+    books.check()
 
 
 def test_a_debt_is_repaid_before_a_write_off_is_made_up_for() -> None:
@@ -548,8 +603,10 @@ def test_a_debt_is_repaid_before_a_write_off_is_made_up_for() -> None:
     assert books.amounts() == [(0, 0, 0, 50), (0, 0, 0, 0, 100), (0, 0, 0, 0, 0)]
     books.undo(1)
     assert books.amounts() == [(0, 0, 0, 0), (0, 0, 0, 0, 50), (0, 0, 0, 0, 0)]
-    books.undo(2)
-    assert books.amounts() == [(50, 0, 0, 0), (0, 0, 0, 0, 50), (50, 0, 0, 0, 0)]
+    books.undo(2)  # others had repaid the debt that stood in for these
+    lots_now = [(0, 0, 0, 0, 50), (0, 0, 0, 0, 0), (50, 0, 0, 0, 0)]
+    assert books.amounts() == [(50, 0, 0, 0), *lots_now]
+    assert books.lot("undo:spend:2").source == "correction"
     books.check()
 
 
