@@ -35,6 +35,7 @@ CAME_LATER = {
         "created_at",
     },
     "payments": {"decided_by"},
+    "lots": {"covered_by"},
     "quarantine": {"decision"},
 }
 """The fields that the first schema did not have."""

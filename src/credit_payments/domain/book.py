@@ -74,12 +74,12 @@ class Book:
         if not ledger.fits(self.wallet, credits):
             raise InvalidRequest(f"A wallet holds at most {CREDITS_MAX} credits", param="credits")
         self._open_lot(effect.cause, source, priority, expires_at, credits)
-        draft = Draft()
+        draft = Draft(effect)
         draft.leg(contra, -credits)
         draft.debt = -min(self.wallet.debt, credits)
         draft.move(effect.cause, available=credits + draft.debt)
         self._is_due_by(expires_at)
-        return self.post(effect, draft)
+        return self.post(draft)
 
     def undo(self, effect: Effect, undone: Entry) -> Entry:
         """Give back what an entry used: to the lots that it came from, once a debt is repaid.
@@ -91,10 +91,10 @@ class Book:
         if not ledger.fits(self.wallet, used):
             raise Conflict(f"A wallet holds at most {CREDITS_MAX} credits.")
         takes = [Take(c.lot_id, -c.net) for c in ledger.lots_of(undone) if c.net < 0]
-        draft = Draft()
+        draft = Draft(effect)
         draft.leg(Contra.USAGE, -used)
-        self.give(draft, effect.cause, takes, used)
-        return self.post(effect, draft)
+        self.give(draft, takes, used)
+        return self.post(draft)
 
     # -- credits go out ------------------------------------------------------------------------
 
@@ -105,11 +105,11 @@ class Book:
             InsufficientCredits: fewer are available.
             WalletSuspended: nothing may be spent.
         """
-        draft = Draft()
+        draft = Draft(effect)
         draft.leg(Contra.USAGE, credits)
         for lot_id, share in self._take(credits):
             draft.move(lot_id, available=-share)
-        return self.post(effect, draft)
+        return self.post(draft)
 
     def hold(self, effect: Effect, hold: Hold) -> tuple[Entry, Hold]:
         """Set credits aside; the hold's `taken` is filled in.
@@ -119,12 +119,12 @@ class Book:
             WalletSuspended: nothing may be spent.
         """
         takes = self._take(hold.credits)
-        draft = Draft()
+        draft = Draft(effect)
         for lot_id, share in takes:
             draft.move(lot_id, available=-share, held=share)
         placed = self._keep(_replace(hold, taken=lots.write(takes)))
         self._is_due_by(hold.lapses_at)
-        return self.post(effect, draft), placed
+        return self.post(draft), placed
 
     def capture(self, effect: Effect, hold: Hold, credits: int) -> tuple[Entry, Hold]:
         """Use held credits, and let go of the rest; what is more than was held is an overage.
@@ -139,10 +139,10 @@ class Book:
         held = hold.credits if hold.open else 0
         within = min(held, credits)
         _, rest = lots.first_of(takes, within)
-        draft = Draft()
+        draft = Draft(effect)
         for lot_id, share in takes:
             draft.move(lot_id, held=-share)
-        self.give(draft, effect.cause, rest, held - within)
+        self.give(draft, rest, held - within)
         short = 0
         if self.wallet.suspended and hold.overage == "take":
             short = credits - within  # nothing may be spent now; a debt would be worse than that
@@ -157,17 +157,17 @@ class Book:
             short = 0
         draft.leg(Contra.USAGE, credits - short)
         captured = self._keep(_replace(hold, open=0, status="captured", captured=credits - short))
-        return self.post(effect, draft), captured
+        return self.post(draft), captured
 
     def release(self, effect: Effect, hold: Hold, status: str = "released") -> tuple[Entry, Hold]:
         """Let go of a hold: what it took goes back where it came from."""
         takes = lots.read(hold.taken)
-        draft = Draft()
+        draft = Draft(effect)
         for lot_id, share in takes:
             draft.move(lot_id, held=-share)
-        self.give(draft, effect.cause, takes, hold.credits)
+        self.give(draft, takes, hold.credits)
         released = self._keep(_replace(hold, open=0, status=status))
-        return self.post(effect, draft), released
+        return self.post(draft), released
 
     def extend(self, hold: Hold, lapses_at: str) -> Hold:
         """Let a hold run until another instant."""
@@ -180,7 +180,7 @@ class Book:
 
     def suspend(self, effect: Effect, *, suspended: bool) -> Entry:
         """Forbid or allow spending; a posting without legs."""
-        entry = self.post(effect, Draft())
+        entry = self.post(Draft(effect))
         self.wallet = _replace(self.wallet, suspended=int(suspended))
         return entry
 
@@ -200,12 +200,12 @@ class Book:
         if not is_all:
             raise NotLoaded(Lot.TABLE, self.wallet.user_id)
 
-    def give(self, draft: Draft, cause: str, takes: Iterable[Take], credits: int) -> None:
+    def give(self, draft: Draft, takes: Iterable[Take], credits: int) -> None:
         """Let credits go back to lots, in order, once a debt is repaid.
 
         That is done with what comes back to the lots that the debt stands in for, then with what
         no lot can have, and then with what would come last. What no lot can have after that, since
-        it was owed and others have repaid it, goes to a lot without an end, called by the cause.
+        it was owed and others have repaid it, goes to a lot without an end, called as the entry is.
         """
         back, _ = lots.first_of(takes, credits)
         homeless = credits - lots.total(back)
@@ -217,7 +217,7 @@ class Book:
             homeless = max(0, homeless - repaid)
         homeless += sum(self._place(draft, take, lots.STAND_INS_MAX) for take in back)
         if homeless:
-            self._correct(draft, cause, homeless)
+            self._correct(draft, homeless)
 
     def write_off(self, draft: Draft, lot_id: str, credits: int) -> None:
         """Forgive what was to be taken back from a lot and is missing."""
@@ -234,12 +234,12 @@ class Book:
         if lot.locked != locked:
             self._lots[lot_id] = _replace(lot, locked=int(locked))
 
-    def post(self, effect: Effect, draft: Draft) -> Entry:
+    def post(self, draft: Draft) -> Entry:
         """Write the entry, and let the lots and the wallet follow."""
         before = self.wallet
         # An entry is never older than the one before it, whatever the clocks of two machines say.
         at = max(self.now, before.updated_at)
-        entry, changes = ledger.post(before, effect, draft, at)
+        entry, changes = ledger.post(before, draft, at)
         self.wallet = Wallet(
             before.user_id, entry.balance_after, entry.held_after, entry.frozen_after,
             entry.debt_after, before.suspended, entry.sequence, entry.hash, before.due_at, at,
@@ -303,7 +303,8 @@ class Book:
         self.write_off(draft, lot_id, -share)
         return share
 
-    def _correct(self, draft: Draft, cause: str, credits: int) -> None:
+    def _correct(self, draft: Draft, credits: int) -> None:
+        cause = draft.effect.cause
         opened = self._lots.get(cause)
         if opened is None:
             self._open_lot(cause, Source.CORRECTION, 0, NEVER, credits)
@@ -374,7 +375,7 @@ class Book:
         # The number comes first: a key may end in one, and no lot's name begins with one.
         cause = f"{Kind.EXPIRY}:{f'{times}:' if times > 1 else ''}{lot.lot_id}"
         self._lots[lot.lot_id] = _replace(lot, expiries=times)
-        draft = Draft()
+        draft = Draft(Effect(kind=Kind.EXPIRY, cause=cause))
         draft.leg(Contra.EXPIRED, lot.available)
         draft.move(lot.lot_id, available=-lot.available, expired=lot.available)
-        self.post(Effect(kind=Kind.EXPIRY, cause=cause), draft)
+        self.post(draft)

@@ -13,8 +13,10 @@ undone or a hold lets go, they are what was to be taken, and the others have the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
+from typing import TypeAlias
 
 import msgspec
 
@@ -95,6 +97,8 @@ class Clawback(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _decoder = msgspec.json.Decoder(Clawback)
+_Part: TypeAlias = Callable[[list[Take], int], Clawback]
+"""Parts what is missing, beside what was taken, by policy."""
 
 
 def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
@@ -107,18 +111,19 @@ def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
     if not (refunded or disputed) and due.locked == paid.locked:
         return paid
     lot_id = payment.cause(paid.payment_intent_id)
-    draft = Draft()
+    cause = f"{Kind.REVERSAL}:{paid.payment_intent_id}:{paid.reversals + 1}"
+    draft = Draft(Effect(kind=Kind.REVERSAL, cause=cause))
     draft.leg(Contra.REFUNDS, refunded)
     draft.leg(Contra.DISPUTES, disputed)
     book.lock(lot_id, locked=due.locked)
     before = Clawback.of(paid, book.lot(lot_id))
-    cause = f"{Kind.REVERSAL}:{paid.payment_intent_id}:{paid.reversals + 1}"
-    after = _move(book, draft, lot_id, before, refunded + disputed, due, policies, cause)
-    _freeze(book, draft, cause, book.lot(lot_id))
+    part = partial(_part, due=due, policies=policies)
+    after = _move(book, draft, lot_id, before, refunded + disputed, part)
+    _freeze(book, draft, book.lot(lot_id))
     reversals = paid.reversals
     if not draft.is_empty():
         reversals += 1
-        book.post(Effect(kind=Kind.REVERSAL, cause=cause), draft)
+        book.post(draft)
         known = Due(paid.refunded_credits, paid.disputed_credits, due.locked)
         if _stops(after, due, policies) > _stops(before, known, policies):
             stop = Effect(kind=Kind.FREEZE, cause=f"{Kind.FREEZE}:{cause}")
@@ -144,14 +149,7 @@ def adds_up(paid: Payment, own: Lot) -> bool:
 
 
 def _move(
-    book: Book,
-    draft: Draft,
-    lot_id: str,
-    before: Clawback,
-    credits: int,
-    due: Due,
-    policies: Policies,
-    cause: str,
+    book: Book, draft: Draft, lot_id: str, before: Clawback, credits: int, part: _Part
 ) -> Clawback:
     """Take so many credits more, or (negative) give some back; where they are from after that."""
     missing = before.debt + before.written_off
@@ -164,15 +162,15 @@ def _move(
         less = min(missing, -credits)
         takes, popped = lots.last_of(before.takes, -credits - less)
         missing -= less
-    after = _part(takes, missing, due, policies)
+    after = part(takes, missing)
     book.cover(lot_id, after.stand_ins(lot_id))
-    _adjust(book, draft, lot_id, before, after, cause)
+    _adjust(book, draft, lot_id, before, after)
     for place, amount in popped:
         if place == EXPIRED:
             draft.move(lot_id, expired=amount)
             draft.leg(Contra.EXPIRED, amount)
         else:
-            book.give(draft, cause, [Take(place, amount)], amount)
+            book.give(draft, [Take(place, amount)], amount)
     return after
 
 
@@ -232,9 +230,7 @@ def _shares(takes: list[Take], missing: int, due: Due) -> tuple[int, int]:
     return of_refunds, missing - of_refunds
 
 
-def _adjust(
-    book: Book, draft: Draft, lot_id: str, before: Clawback, after: Clawback, cause: str
-) -> None:
+def _adjust(book: Book, draft: Draft, lot_id: str, before: Clawback, after: Clawback) -> None:
     """Let debt and write-off follow.
 
     What others repaid of a debt since goes to a lot without an end: the payment's own may have
@@ -243,7 +239,7 @@ def _adjust(
     if after.debt > before.debt:
         _owe(book, draft, after.debt - before.debt)
     book.write_off(draft, lot_id, after.written_off - before.written_off)
-    book.give(draft, cause, (), max(0, before.debt - after.debt))
+    book.give(draft, (), max(0, before.debt - after.debt))
 
 
 def _stops(clawback: Clawback, due: Due, policies: Policies) -> int:
@@ -254,7 +250,7 @@ def _stops(clawback: Clawback, due: Due, policies: Policies) -> int:
     )
 
 
-def _freeze(book: Book, draft: Draft, cause: str, lot: Lot) -> None:
+def _freeze(book: Book, draft: Draft, lot: Lot) -> None:
     """Freeze what is left of a lot that is locked, and let go of it where it is not."""
     change = draft.of(lot.lot_id)
     if lot.locked:
@@ -263,4 +259,4 @@ def _freeze(book: Book, draft: Draft, cause: str, lot: Lot) -> None:
     else:
         amount = lot.frozen + change.frozen
         draft.move(lot.lot_id, frozen=-amount)
-        book.give(draft, cause, [Take(lot.lot_id, amount)], amount)
+        book.give(draft, [Take(lot.lot_id, amount)], amount)

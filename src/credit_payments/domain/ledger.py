@@ -85,18 +85,20 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Draft:
-    """An entry before it is posted: what it does to lots, to debt, and to contra accounts.
+    """An entry before it is posted: why, and what it does to lots, debt, and contra accounts.
 
     What it moves on the user's own accounts is the sum over the lots, so that the two cannot part.
 
     Attributes:
+        effect: why.
         debt: by how much more the wallet owes after it; negative when a debt is repaid.
         contra: the legs on the other side.
     """
 
-    __slots__ = ("_lots", "contra", "debt")
+    __slots__ = ("_lots", "contra", "debt", "effect")
 
-    def __init__(self) -> None:
+    def __init__(self, effect: Effect) -> None:
+        self.effect = effect
         self._lots: dict[str, LotChange] = {}
         self.debt = 0
         self.contra: dict[Contra, int] = {}
@@ -166,13 +168,13 @@ def fits(wallet: Wallet | None, credits: int) -> bool:
     return wallet.available + wallet.held + wallet.frozen + credits <= CREDITS_MAX
 
 
-def post(wallet: Wallet, effect: Effect, draft: Draft, now: str) -> tuple[Entry, list[LotChange]]:
+def post(wallet: Wallet, draft: Draft, now: str) -> tuple[Entry, list[LotChange]]:
     """The entry that follows on what a wallet holds, and the lots that it changes.
 
     Raises:
         AssertionError: its legs do not sum to zero, which no decision may ask for.
     """
-    user = wallet.user_id
+    user, effect = wallet.user_id, draft.effect
     lots = draft.lots()
     available = held = frozen = 0
     for _, to_available, to_held, to_frozen, _, _ in lots:

@@ -120,11 +120,11 @@ def test_an_entry_whose_hash_was_recomputed_still_breaks_the_chain(
 def test_a_wallet_without_entries_and_entries_without_a_wallet_are_found() -> None:
     alone = audit.verify([Wallet("ada", updated_at="now")], [], [], [])
     assert [problem.message for problem in alone.problems] == ["a wallet without entries"]
-    draft = ledger.Draft()
+    effect = ledger.Effect(kind=ledger.Kind.GRANT, cause="grant:k")
+    draft = ledger.Draft(effect)
     draft.leg(ledger.Contra.PROMOTIONS, -1)
     draft.move("grant:k", available=1)
-    effect = ledger.Effect(kind=ledger.Kind.GRANT, cause="grant:k")
-    entry, _ = ledger.post(Wallet("bob"), effect, draft, "now")
+    entry, _ = ledger.post(Wallet("bob"), draft, "now")
     ownerless = audit.verify([], [], [], [entry])
     assert [(p.user_id, p.message) for p in ownerless.problems] == [
         ("bob", "rows without a wallet")
@@ -171,10 +171,10 @@ def sold() -> tuple[Wallet, Lot, Entry]:
         cause="payment:pi_1",
         metadata='{"amount_minor":1000,"currency":"usd","expires_at":"9999-12-31T23:59:59.999999Z"}',
     )
-    draft = ledger.Draft()
+    draft = ledger.Draft(effect)
     draft.leg(ledger.Contra.PURCHASES, -1)
     draft.move("payment:pi_1", available=1)
-    entry, _ = ledger.post(Wallet("ada"), effect, draft, "now")
+    entry, _ = ledger.post(Wallet("ada"), draft, "now")
     wallet = Wallet("ada", available=1, entries=1, head=entry.hash, updated_at="now")
     lot = Lot(
         "payment:pi_1", "ada", "purchase", 1, 0, "9999-12-31T23:59:59.999999Z", 1, 1, 1, 0, 0, 0, 0,
@@ -214,10 +214,10 @@ def test_lots_and_holds_of_nobody_are_found() -> None:
 @pytest.mark.parametrize("state", ["expired", "written_off"])
 def test_an_entry_whose_lots_and_legs_tell_of_different_things_is_found(state: str) -> None:
     wallet, lot, first = sold()
-    draft = ledger.Draft()
-    draft.move("payment:pi_1", **{state: 1})
     effect = ledger.Effect(kind=ledger.Kind.EXPIRY, cause="expiry:payment:pi_1")
-    entry, _ = ledger.post(wallet, effect, draft, "now")
+    draft = ledger.Draft(effect)
+    draft.move("payment:pi_1", **{state: 1})
+    entry, _ = ledger.post(wallet, draft, "now")
     wallet = msgspec.structs.replace(wallet, entries=2, head=entry.hash)
     lot = msgspec.structs.replace(lot, expiries=1, **{state: 1})
     report = audit.verify([wallet], [lot], [], [first, entry])
@@ -228,11 +228,11 @@ def test_an_entry_whose_lots_and_legs_tell_of_different_things_is_found(state: s
 
 @pytest.mark.parametrize("cause", ["", "reversal", "reversal:", "reversal:pi_1", ":", "x"])
 def test_a_reversal_of_a_strange_name_is_a_problem_and_no_crash(cause: str) -> None:
-    draft = ledger.Draft()
+    effect = ledger.Effect(kind=ledger.Kind.REVERSAL, cause="reversal:pi_1:1")
+    draft = ledger.Draft(effect)
     draft.leg(ledger.Contra.REFUNDS, 5)
     draft.debt = 5
-    effect = ledger.Effect(kind=ledger.Kind.REVERSAL, cause="reversal:pi_1:1")
-    entry, _ = ledger.post(Wallet("ada"), effect, draft, "now")
+    entry, _ = ledger.post(Wallet("ada"), draft, "now")
     renamed = msgspec.structs.replace(entry, cause=cause)
     wallet = Wallet("ada", debt=5, entries=1, head=entry.hash, updated_at="now")
     report = audit.verify([wallet], [], [], [renamed], [], [])

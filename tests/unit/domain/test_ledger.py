@@ -25,14 +25,14 @@ def effect(cause: str = "grant:k") -> Effect:
 
 
 def coming(credits: int, lot_id: str = "grant:k") -> Draft:
-    draft = Draft()
+    draft = Draft(effect())
     draft.leg(Contra.PROMOTIONS, -credits)
     draft.move(lot_id, available=credits)
     return draft
 
 
 def first_entry() -> Entry:
-    entry, _ = ledger.post(Wallet("ada"), effect(), coming(10), NOW)
+    entry, _ = ledger.post(Wallet("ada"), coming(10), NOW)
     return entry
 
 
@@ -81,7 +81,7 @@ def test_the_first_entry_of_a_wallet_starts_its_chain() -> None:
 
 def test_an_entry_says_what_the_wallet_holds_after_it_and_which_lots_changed() -> None:
     wallet = Wallet("ada", available=7, held=5, frozen=3, entries=4, head="before")
-    draft = Draft()
+    draft = Draft(effect("hold:k"))
     draft.move("grant:a", available=-2, held=2)
     draft.move("grant:b", frozen=1, available=-1)
     draft.move("grant:a", held=-1, available=1)
@@ -90,7 +90,7 @@ def test_an_entry_says_what_the_wallet_holds_after_it_and_which_lots_changed() -
     draft.leg(Contra.EXPIRED, 5)
     draft.leg(Contra.WRITTEN_OFF, 3)
     draft.leg(Contra.USAGE, -8)
-    entry, changes = ledger.post(wallet, effect("hold:k"), draft, NOW)
+    entry, changes = ledger.post(wallet, draft, NOW)
     assert (entry.credits, entry.sequence, entry.previous_hash) == (-2, 5, "before")
     assert (entry.balance_after, entry.held_after, entry.frozen_after) == (5, 6, 4)
     assert ledger.legs_of(entry) == {
@@ -113,7 +113,7 @@ def test_a_draft_that_takes_everything_back_says_nothing() -> None:
     draft.move("grant:k", available=-10)
     assert draft.is_empty()
     assert draft.lots() == []
-    entry, changes = ledger.post(Wallet("ada"), effect(), draft, NOW)
+    entry, changes = ledger.post(Wallet("ada"), draft, NOW)
     assert (entry.legs, entry.lots, changes) == ("{}", "[]", [])
 
 
@@ -121,7 +121,7 @@ def test_legs_that_do_not_sum_to_zero_are_never_posted() -> None:
     draft = coming(10)
     draft.debt += 1
     with pytest.raises(AssertionError, match="grant:k"):
-        ledger.post(Wallet("ada"), effect(), draft, NOW)
+        ledger.post(Wallet("ada"), draft, NOW)
 
 
 def test_credits_repay_a_debt_before_they_become_available() -> None:

@@ -171,10 +171,10 @@ def test_a_payment_that_succeeded_tells_of_no_failure() -> None:
 def test_a_purchase_names_dollars_only_where_there_are_any(currency: str, usd: str | None) -> None:
     paid = msgspec.structs.replace(PAYMENT, currency=currency, received_minor=1_000)
     effect = ledger.Effect(kind=ledger.Kind.PAYMENT, cause=payment.cause("pi_1"))
-    draft = ledger.Draft()
+    draft = ledger.Draft(effect)
     draft.leg(ledger.Contra.PURCHASES, -100)
     draft.move(effect.cause, available=100)
-    entry, _ = ledger.post(Wallet("ada"), effect, draft, NOW)
+    entry, _ = ledger.post(Wallet("ada"), draft, NOW)
     purchase = payment.purchase_of(paid, entry, NOW)
     assert purchase.amount_usd == usd
     assert (purchase.sequence, purchase.transaction_id) == (1, entry.transaction_id)

@@ -629,10 +629,10 @@ def test_memory_does_not_grow_with_the_ledger() -> None:
         for number in range(users):
             user = f"user{number:06}"
             grant = ledger.Effect(kind=Kind.GRANT, cause=f"grant:{user}")
-            draft = ledger.Draft()
+            draft = ledger.Draft(grant)
             draft.leg(Contra.PROMOTIONS, -5)
             draft.move(grant.cause, available=5)
-            yield ledger.post(Wallet(user), grant, draft, instants.to_text(FIRST))[0]
+            yield ledger.post(Wallet(user), draft, instants.to_text(FIRST))[0]
 
     def peak(users: int) -> int:
         tracemalloc.start()
