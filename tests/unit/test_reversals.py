@@ -8,12 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.support import model, reports
 from tests.support.payment_story import (
     CREDITS,
     OLD,
     PAID,
     Books,
     Case,
+    Clock,
     Json,
     charge,
     dispute,
@@ -23,7 +25,11 @@ from tests.support.payment_story import (
 )
 
 import credit_payments as cp
+from credit_payments.adapters.memory import MemoryStorage
+from credit_payments.domain import audit, decision, lots
 from credit_payments.domain.clawback import Policies, Policy
+from credit_payments.domain.lots import STAND_INS_MAX
+from credit_payments.posting import PostingQueue
 
 pytestmark = pytest.mark.long
 
@@ -570,3 +576,60 @@ def away(books: Books, way: str) -> Callable[[], object]:
     if way == "lapse":
         return lambda: books.wallets.post_due("ada")
     return hold.release if way == "hold" else lambda: hold.capture(1)
+
+
+class Chain:
+    """Payments of which each stood in for the one before, whose funds a dispute took."""
+
+    def __init__(self, payments: int) -> None:
+        self.clock = Clock()
+        self.storage = MemoryStorage()
+        self.queue = PostingQueue(self.storage, self.clock, sleep=lambda seconds: None)
+        self.wallets = cp.Wallets(self.storage, self.queue, self.clock)
+        self.buy(0)
+        self.wallets.spend("ada", 100, key="s")
+        for number in range(1, payments):
+            self.buy(number)
+            self.dispute(number - 1, "needs_response", {"out": -PAID}, "funds_withdrawn")
+
+    def buy(self, number: int) -> None:
+        payment = self._payment(number)
+        self.queue.submit(reports.keep_quote(payment))
+        self.queue.submit(reports.link_intent(payment))
+        self.queue.submit(reports.payment_report(payment, "succeeded", None, Policies()))
+
+    def dispute(self, number: int, status: str, moved: dict[str, int], event_type: str) -> None:
+        payment = self._payment(number)
+        event = f"evt_{number}_{event_type}"
+        self.queue.submit(
+            reports.dispute_report(
+                payment, f"dp_{number}", PAID, status, moved, event_type, event, Policies()
+            )
+        )
+
+    def _payment(self, number: int) -> model.Payment:
+        return model.Payment(f"pi_{number}", "ada", CREDITS, PAID, None)
+
+    def verify(self) -> None:
+        rows: Any = (self.storage.scan(kind, order=order) for kind, order in audit.ORDERS.items())
+        assert audit.verify(*rows).ok
+
+
+@pytest.mark.parametrize("first_rows", [1, 8])
+@pytest.mark.parametrize("payments", range(2, STAND_INS_MAX + 5))
+@pytest.mark.parametrize("way", ["won", "undo"])
+def test_what_comes_back_is_found_however_many_stand_in_for_one_another(
+    way: str, payments: int, first_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (decision, lots):
+        monkeypatch.setattr(module, "FIRST_ROWS", first_rows)
+    chain = Chain(payments)
+    assert chain.wallets.balance("ada") == cp.Balance(available=0)
+    if way == "won":
+        chain.dispute(0, "won", {"out": -PAID, "back": PAID}, "funds_reinstated")
+    else:
+        chain.wallets.reverse("spend:s")
+    [lot] = chain.wallets.lots("ada").items
+    steps = min(payments - 1, STAND_INS_MAX + (way == "won"))
+    assert (lot.lot_id, lot.available) == (f"payment:pi_{steps}", 100)
+    chain.verify()

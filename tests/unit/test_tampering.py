@@ -619,8 +619,8 @@ NOT_RECOMPUTED: dict[type[Record], dict[str, str]] = {
     Lot: {
         "source": "only shown",
         "created_at": "only shown",
-        "covered_by": "no entry says it: only more than was taken back is noticed; what comes back "
-        "to the lot goes where it says",
+        "covered_by": "no entry says it: what comes back to the lot goes where it says; only what "
+        "cannot be is noticed",
     },
     Hold: {
         "hold_id": "the name alone; what is held is found under another key then",
@@ -653,6 +653,43 @@ NOT_RECOMPUTED: dict[type[Record], dict[str, str]] = {
     },
 }
 """Fields of which `verify` finds no, or not every, change; and why, or what comes of it."""
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        [["payment:pi_0", 60]],
+        [["grant:nobody", 60]],
+        [["grant:bob repays", 60]],
+        [["debt", 5], ["undo:capture:ada late", 55]],
+        [["debt", 55], ["debt", 5]],
+        [["debt", 61], ["written_off", -1]],
+        [["debt", 55], ["written_off", 5]],
+        [["undo:capture:ada late", 60]],
+        [["debt", 1_000]],
+        [["debt"]],
+        "nothing of the kind",
+    ],
+    ids=str,
+)
+def test_nothing_else_stands_in_for_a_lot_than_what_can(
+    memory_place: tuple[cp.System, Intruder], standing: object
+) -> None:
+    """What does, no entry says: so it must at least be possible."""
+    system, intruder = memory_place
+    row = next(row for row in intruder.rows(Lot) if row.covered_by and row.user_id == "ada")
+    assert json.loads(row.covered_by) == [["undo:capture:ada late", 5], ["debt", 55]]
+    intruder.change(row, covered_by=json.dumps(standing))
+    assert accused(system.verify()) == {"ada"}
+
+
+def test_a_grant_for_which_something_stands_in_is_found(
+    memory_place: tuple[cp.System, Intruder],
+) -> None:
+    system, intruder = memory_place
+    row = next(row for row in intruder.rows(Lot) if row.source == "grant")
+    intruder.change(row, covered_by='[["debt",1]]')
+    assert accused(system.verify()) == {row.user_id}
 
 
 @pytest.mark.parametrize("kind", list(NOT_RECOMPUTED), ids=lambda kind: str(kind.TABLE))

@@ -581,7 +581,7 @@ class WalletMachine(RuleBasedStateMachine):
         assert {
             row.lot_id: (
                 *(row.available, row.held, row.frozen, row.expired, row.written_off),
-                lots.owed(lots.stand_ins(row)),
+                lots.total(lots.stand_ins(row), lots.DEBT),
                 tuple(map(tuple, lots.lenders(row))),
             )
             for row in self.storage.scan(Lot, order=("lot_id",))

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import attrs
 import msgspec
 
-from credit_payments.domain import clawback, ledger, lots, payment
+from credit_payments.domain import ledger, lots, payment, stand_ins
 from credit_payments.domain.ledger import Contra, Kind, LotChange
 from credit_payments.domain.records import (
     NEVER,
@@ -237,15 +237,17 @@ class _Walk:
     ) -> Iterator[Problem]:
         """Check what was credited, taken back and locked for payments against their entries.
 
-        And that no more stands in for a payment's lot than was taken back of it.
+        And that what stands in for a payment's lot can be that.
         """
         missing = {cause for cause, entry in self._entries.items() if entry.kind == Kind.PAYMENT}
-        reversible = {lot.lot_id: lot for lot in lot_rows}
+        all_lots = {lot.lot_id: lot for lot in lot_rows}
+        reversed_of: dict[str, Payment] = {}
+        is_told_right = True
         for row in payments:
             cause = payment.cause(row.payment_intent_id)
             entry = self._entries.get(cause)
             terms = payment.Terms.read(entry.metadata) if entry else None
-            lot = reversible.pop(cause, None)
+            lot = all_lots.get(cause)
             posted = (
                 self._opened.get(cause, (0, 0))[1],
                 *self._reversed.get(cause, (0, 0, 0)),
@@ -256,15 +258,20 @@ class _Walk:
             ) or (
                 terms and (terms.amount_minor, terms.currency) != (row.received_minor, row.currency)
             ) or row.decided_by != (entry and entry.actor):  # fmt: skip
+                is_told_right = False
                 yield self._problem(f"the record of {cause} is not what its entries say")
-            elif lot and not clawback.adds_up(row, lot):
-                yield self._problem(f"more stands in for {cause} than was taken back of it")
             missing.discard(cause)
+            reversed_of[cause] = row
         for cause in sorted(missing):
             yield self._problem(f"the record of {cause} is missing")
-        for lot_id, lot in reversible.items():
-            if lot.locked or lot.covered_by:
-                yield self._problem(f"the lot {lot_id} is locked or covered, no payment says so")
+        for lot in lot_rows:
+            if lot.locked and lot.lot_id not in reversed_of:
+                yield self._problem(f"the lot {lot.lot_id} is locked, and no payment says so")
+        if is_told_right:
+            for lot_id in stand_ins.unsound(all_lots, reversed_of):
+                yield self._problem(
+                    f"what stands in for the lot {lot_id}, or it for others, is wrong"
+                )
 
     def _compare_lots(self, rows: list[Lot]) -> Iterator[Problem]:
         for row in rows:

@@ -90,10 +90,14 @@ class Book:
         used = ledger.legs_of(undone)[Contra.USAGE]
         if not ledger.fits(self.wallet, used):
             raise Conflict(f"A wallet holds at most {CREDITS_MAX} credits.")
-        takes = [Take(c.lot_id, -c.net) for c in ledger.lots_of(undone) if c.net < 0]
+        # In their order; what a capture let go again is last, and not what it used.
+        taken = [
+            Take(change.lot_id, -min(0, change.held) - min(0, change.available))
+            for change in ledger.lots_of(undone)
+        ]
         draft = Draft(effect)
         draft.leg(Contra.USAGE, -used)
-        self.give(draft, takes, used)
+        self.give(draft, taken, used)
         return self.post(draft)
 
     # -- credits go out ------------------------------------------------------------------------
@@ -201,26 +205,34 @@ class Book:
             raise NotLoaded(Lot.TABLE, self.wallet.user_id)
 
     def give(self, draft: Draft, takes: Iterable[Take], credits: int) -> None:
-        """Let credits go back to lots, in order, once a debt is repaid.
+        """Let credits go back to lots, in order, or on to what stands in for these.
 
-        That is done with what comes back to the lots that the debt stands in for, then with what
-        no lot can have, and then with what would come last. What no lot can have after that, since
-        it was owed and others have repaid it, goes to a lot without an end, called as the entry is.
+        What was to be taken back from a lot, and was missing, is taken now: who stood in has it
+        back. A debt is repaid first: with what no lot can have, since it was owed and others have
+        repaid it, and then with what would come last. What is left that no lot can have goes to
+        one without an end, called as the entry is; what comes into a lot that a dispute has locked
+        is frozen.
         """
         back, _ = lots.first_of(takes, credits)
         homeless = credits - lots.total(back)
-        repaid = min(self.wallet.debt + draft.debt, credits)
-        if repaid:
-            draft.debt -= repaid
-            back, repaid = self._repay(back, repaid)
-            back, _ = lots.last_of(back, max(0, repaid - homeless))
-            homeless = max(0, homeless - repaid)
-        homeless += sum(self._place(draft, take, lots.STAND_INS_MAX) for take in back)
-        if homeless:
-            self._correct(draft, homeless)
+        homes: list[Take] = []
+        for take in back:
+            homeless += self._take_home(draft, take, homes, lots.STAND_INS_MAX)
+        repaid = min(self.wallet.debt + draft.debt, homeless + lots.total(homes))
+        draft.debt -= repaid
+        homes, _ = lots.last_of(homes, max(0, repaid - homeless))
+        for lot_id, amount in homes:
+            lot = self.lot(lot_id)
+            if lot.locked:
+                draft.move(lot_id, frozen=amount)
+            else:
+                draft.move(lot_id, available=amount)
+                self._is_due_by(lot.expires_at)
+        if homeless > repaid:
+            self._correct(draft, homeless - repaid)
 
     def write_off(self, draft: Draft, lot_id: str, credits: int) -> None:
-        """Forgive what was to be taken back from a lot and is missing."""
+        """Forgive what was to be taken back from a lot and is missing; less of it, if negative."""
         draft.move(lot_id, written_off=credits)
         draft.leg(Contra.WRITTEN_OFF, -credits)
 
@@ -254,54 +266,20 @@ class Book:
                 self._expire(lot)  # it went back into a lot that has expired meanwhile
         return entry
 
-    def _repay(self, back: Sequence[Take], credits: int) -> tuple[list[Take], int]:
-        """Repay a debt with what comes back to the lots that it stands in for.
-
-        What is left of that, and of the debt.
-        """
-        left = []
-        for lot_id, amount in back:
-            standing = lots.stand_ins(self.lot(lot_id))
-            share = min(amount, credits, lots.owed(standing))
-            if share:
-                self.cover(lot_id, lots.last_of(standing, share)[0])
-            credits -= share
-            left.append(Take(lot_id, amount - share))
-        return left, credits
-
-    def _place(self, draft: Draft, take: Take, stand_ins_max: int) -> int:
-        """Let credits come back to a lot that is theirs; how many of them no lot can have.
-
-        What was to be taken back from it and was missing is taken now: of a write-off it is the
-        shop's, and what stood in has it back. What is left is frozen while a dispute locks it.
-        """
+    def _take_home(self, draft: Draft, take: Take, homes: list[Take], steps_max: int) -> int:
+        """Find where credits that come back to a lot belong; how many belong to no lot."""
         lot_id, credits = take
-        credits -= self._take_up(draft, lot_id, credits)
-        homeless = 0
-        standing = lots.stand_ins(self.lot(lot_id)) if stand_ins_max else []
-        if standing and credits:
-            kept, back = lots.last_of(standing, min(credits, lots.total(standing)))
+        standing = lots.stand_ins(self.lot(lot_id)) if steps_max else []
+        kept, back = lots.last_of(standing, min(credits, lots.total(standing)))
+        if back:
             self.cover(lot_id, kept)
-            credits -= lots.total(back)
-            homeless = lots.owed(back)
-            lenders = (take for take in back if take.lot_id != lots.DEBT)
-            homeless += sum(self._place(draft, lent, stand_ins_max - 1) for lent in lenders)
-        lot = self.lot(lot_id)
-        if lot.locked:
-            draft.move(lot_id, frozen=credits)
-        elif credits:
-            draft.move(lot_id, available=credits)
-            self._is_due_by(lot.expires_at)
+            self.write_off(draft, lot_id, -lots.total(back, lots.WRITTEN_OFF))
+        homeless = lots.total(back, lots.DEBT)
+        for lent in filter(lots.is_lot, back):
+            homeless += self._take_home(draft, lent, homes, steps_max - 1)
+        if own := credits - lots.total(back):
+            homes.append(Take(lot_id, own))
         return homeless
-
-    def _take_up(self, draft: Draft, lot_id: str, credits: int) -> int:
-        """Undo as much of a lot's write-off, and say how much that was."""
-        written_off = self.lot(lot_id).written_off
-        if not written_off:
-            return 0
-        share = min(credits, written_off + min(0, draft.of(lot_id).written_off))
-        self.write_off(draft, lot_id, -share)
-        return share
 
     def _correct(self, draft: Draft, credits: int) -> None:
         cause = draft.effect.cause

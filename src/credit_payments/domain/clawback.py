@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -50,55 +50,65 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     dispute: Policy = Policy.DEBT
 
 
-class Clawback(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where what was taken back of a payment came from.
+class _Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a payment's row keeps: what was taken of its own lot, and what of that had expired.
 
-    Attributes:
-        takes: the stack; in a payment's row, without what stands in for its lot.
-        debt: how much was missing and became a debt (that others may have repaid since).
-        written_off: how much was missing and was forgiven.
+    Under the fourth version of the schema it kept all the rest as well.
     """
 
     takes: list[Take] = []
     debt: int = 0
-    written_off: int = 0
+
+
+class Clawback(NamedTuple):
+    """Where what was taken back of a payment came from.
+
+    Attributes:
+        takes: the stack of what was there.
+        missing: what was not, and became a debt (that others may have repaid since) or was written
+            off; the last is the first to be given back.
+    """
+
+    takes: list[Take]
+    missing: list[Take]
 
     @classmethod
     def of(cls, paid: Payment, own: Lot) -> Clawback:
-        """How it stands now; what came back to the lot meanwhile was taken in its turn."""
-        kept, standing = cls.read(paid.clawback).takes, lots.stand_ins(own)
-        elsewhere = lots.total([*kept, *standing]) + own.written_off
-        since = paid.refunded_credits + paid.disputed_credits - elsewhere
-        takes = [*kept, Take(own.lot_id, since), *lots.lenders(own)]
-        return cls(
-            takes=[take for take in takes if take.credits],
-            debt=lots.owed(standing),
-            written_off=own.written_off,
-        )
+        """How it stands now.
 
-    @classmethod
-    def read(cls, text: str) -> Clawback:
-        """What a payment's row holds."""
-        return _decoder.decode(text)
+        What was taken and stands nowhere else has come back to the own lot since it was missing.
+        """
+        kept, standing = _decoder.decode(paid.clawback), lots.stand_ins(own)
+        missing = [take for take in standing if not lots.is_lot(take)]
+        known = lots.total([*kept.takes, *standing])
+        came_back = paid.refunded_credits + paid.disputed_credits - known
+        if kept.debt:
+            owed = min(kept.debt, came_back)
+            came_back -= owed
+            missing.append(Take(lots.DEBT, owed))
+        takes = [*kept.takes, Take(own.lot_id, came_back), *lots.lenders(own)]
+        return cls([take for take in takes if take.credits], missing)
 
     def write(self, lot_id: str) -> str:
-        """As a payment's row keeps it."""
+        """What the payment's row keeps of it."""
         takes = [take for take in self.takes if take.lot_id in (lot_id, EXPIRED)]
-        return msgspec.json.encode(Clawback(takes=takes)).decode()
+        return msgspec.json.encode(_Kept(takes=takes)).decode()
 
     def stand_ins(self, lot_id: str) -> list[Take]:
-        """What stands in for the payment's own lot."""
+        """What the payment's own lot keeps of it: what stands in for it."""
         others = [take for take in self.takes if take.lot_id not in (lot_id, EXPIRED)]
-        return [*others, *([Take(lots.DEBT, self.debt)] if self.debt else [])]
-
-    def lots(self) -> Iterator[Take]:
-        """What was taken from lots."""
-        return (take for take in self.takes if take.lot_id != EXPIRED)
+        return [*others, *self.missing]
 
 
-_decoder = msgspec.json.Decoder(Clawback)
+_decoder = msgspec.json.Decoder(_Kept)
 _Part: TypeAlias = Callable[[list[Take], int], Clawback]
 """Parts what is missing, beside what was taken, by policy."""
+
+
+def lenders(paid: Payment, own: Lot | None) -> list[Take]:
+    """The other lots that may have to be given back to."""
+    kept = [take for take in _decoder.decode(paid.clawback).takes if take.lot_id != EXPIRED]
+    return [*kept, *(lots.lenders(own) if own else ())]
 
 
 def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
@@ -139,20 +149,11 @@ def settle(book: Book, paid: Payment, policies: Policies) -> Payment:
     )
 
 
-def adds_up(paid: Payment, own: Lot) -> bool:
-    """Whether what is kept of where it was taken is no more than was taken back."""
-    try:
-        stands = Clawback.of(paid, own)
-    except msgspec.MsgspecError:
-        return False
-    return stands.debt >= 0 and all(take.credits > 0 for take in stands.takes)
-
-
 def _move(
     book: Book, draft: Draft, lot_id: str, before: Clawback, credits: int, part: _Part
 ) -> Clawback:
     """Take so many credits more, or (negative) give some back; where they are from after that."""
-    missing = before.debt + before.written_off
+    missing = lots.total(before.missing)
     popped: list[Take] = []
     if credits > 0:
         pushed, short = _push(book, draft, lot_id, credits)
@@ -217,12 +218,19 @@ def _others(book: Book, lot_id: str) -> Iterator[Lot]:
 
 
 def _part(takes: list[Take], missing: int, due: Due, policies: Policies) -> Clawback:
-    """What is missing, by policy: refunds count as taken first, whichever was told of first."""
+    """What is missing, by policy.
+
+    Refunds count as taken first, whichever was told of first. So if some of it is there after all,
+    their share is the first that is not missing any more.
+    """
     of_refunds, of_disputes = _shares(takes, missing, due)
-    written_off = (of_refunds if policies.refund == Policy.CLAMP else 0) + (
-        of_disputes if policies.dispute == Policy.CLAMP else 0
-    )
-    return Clawback(takes=takes, debt=missing - written_off, written_off=written_off)
+    shares = [(policies.dispute, of_disputes), (policies.refund, of_refunds)]
+    places = [
+        Take(lots.WRITTEN_OFF if policy == Policy.CLAMP else lots.DEBT, share)
+        for policy, share in shares
+        if share
+    ]
+    return Clawback(takes, places)
 
 
 def _shares(takes: list[Take], missing: int, due: Due) -> tuple[int, int]:
@@ -236,15 +244,19 @@ def _adjust(book: Book, draft: Draft, lot_id: str, before: Clawback, after: Claw
     What others repaid of a debt since goes to a lot without an end: the payment's own may have
     expired, and which credits these were is not kept.
     """
-    if after.debt > before.debt:
-        _owe(book, draft, after.debt - before.debt)
-    book.write_off(draft, lot_id, after.written_off - before.written_off)
-    book.give(draft, (), max(0, before.debt - after.debt))
+    owed, written_off = (
+        lots.total(after.missing, place) - lots.total(before.missing, place)
+        for place in (lots.DEBT, lots.WRITTEN_OFF)
+    )
+    if owed > 0:
+        _owe(book, draft, owed)
+    book.write_off(draft, lot_id, written_off)
+    book.give(draft, (), max(0, -owed))
 
 
 def _stops(clawback: Clawback, due: Due, policies: Policies) -> int:
     """How much is missing for which the policy is to stop the wallet."""
-    of_refunds, of_disputes = _shares(clawback.takes, clawback.debt + clawback.written_off, due)
+    of_refunds, of_disputes = _shares(clawback.takes, lots.total(clawback.missing), due)
     return (of_refunds if policies.refund == Policy.FREEZE else 0) + (
         of_disputes if policies.dispute == Policy.FREEZE else 0
     )

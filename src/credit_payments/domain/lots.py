@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -24,8 +24,8 @@ SPENDING_ORDER = ("priority", "expires_at", "sequence")
 EXPIRY_ORDER = ("expires_at", "sequence")
 LAPSING_ORDER = ("lapses_at", "hold_id")
 _OPEN = (("open", 1),)
-DEBT = "debt"
-"""What stands in for a lot, in place of another lot: those have a colon in their names."""
+DEBT, WRITTEN_OFF = "debt", "written_off"
+"""What stands in for a lot in place of another one: those have a colon in their names."""
 
 
 class Source(StrEnum):
@@ -110,9 +110,9 @@ def last_of(takes: Sequence[Take], credits: int) -> tuple[list[Take], list[Take]
     return kept, last[::-1]
 
 
-def total(takes: Iterable[Take]) -> int:
-    """How many credits were taken in all."""
-    return sum(take.credits for take in takes)
+def total(takes: Iterable[Take], of: str | None = None) -> int:
+    """How many credits were taken in all, or out of one place."""
+    return sum(take.credits for take in takes if of in (None, take.lot_id))
 
 
 def changed(lot: Lot, change: LotChange) -> Lot:
@@ -140,21 +140,27 @@ def read(text: str) -> list[Take]:
 def stand_ins(lot: Lot) -> list[Take]:
     """What stands in for credits of a lot that were to be taken back, and were missing.
 
-    Other lots, in the order in which they gave, and `DEBT` behind them.
+    The last of them is the first to be let off: other lots in the order in which they gave, and
+    behind them `DEBT` and `WRITTEN_OFF`.
     """
     return read(lot.covered_by) if lot.covered_by else []
 
 
-def owed(takes: Iterable[Take]) -> int:
-    """How much of it is the wallet's debt."""
-    return total(take for take in takes if take.lot_id == DEBT)
-
-
-def lenders(lot: Lot) -> Iterator[Take]:
+def lenders(lot: Lot) -> list[Take]:
     """Only the lots that stand in for another one."""
-    return (take for take in stand_ins(lot) if take.lot_id != DEBT)
+    return [take for take in stand_ins(lot) if is_lot(take)]
 
 
-def covered(lot: Lot, takes: Sequence[Take]) -> Lot:
+def is_lot(take: Take) -> bool:
+    """Whether the place is a lot."""
+    return take.lot_id not in (DEBT, WRITTEN_OFF)
+
+
+def covered(lot: Lot, takes: Iterable[Take]) -> Lot:
     """The lot with these stand-ins."""
-    return msgspec.structs.replace(lot, covered_by=write(takes) if takes else "")
+    merged: list[Take] = []
+    for take in takes:
+        known = merged.pop().credits if merged and merged[-1].lot_id == take.lot_id else 0
+        merged.append(Take(take.lot_id, known + take.credits))
+    text = write(merged) if merged else ""
+    return lot if text == lot.covered_by else msgspec.structs.replace(lot, covered_by=text)

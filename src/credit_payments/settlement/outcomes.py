@@ -13,6 +13,7 @@ from credit_payments.domain.lots import Take
 from credit_payments.domain.records import (
     Event,
     Incident,
+    Lot,
     Payment,
     Record,
     Wallet,
@@ -48,9 +49,9 @@ def needs_of(view: View, known: Payment) -> Iterator[Ask]:
     yield Wallet, known.user_id
     if known.refunds != reversal.NOTHING or known.disputes != reversal.NOTHING or known.credited:
         if known.credited:
-            own = Take(payment.cause(known.payment_intent_id), 0)
-            taken = clawback.Clawback.read(known.clawback).lots()
-            yield from needs.to_give_back(view, [own, *taken])
+            own = payment.cause(known.payment_intent_id)
+            lenders = clawback.lenders(known, view.peek(Lot, own))
+            yield from needs.to_give_back(view, [Take(own, 0), *lenders])
         yield from needs.to_spend(view, known.user_id, known.credits)
     if view.knows((Wallet, known.user_id)):
         yield from needs.to_post_due(view, known.user_id)

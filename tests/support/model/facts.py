@@ -148,7 +148,10 @@ class Payment:
             credits -= share
             self.stack.append((EXPIRED if state == "expired" else own.name, share))
         others, missing = wallet.go_out(credits, but=own.name)
-        own.lenders += tuple(others)
+        for lender, share in others:
+            *before, (last, lent) = own.lenders or [("", 0)]
+            again = lent if last == lender else 0
+            own.lenders = (*(before if again else own.lenders), (lender, again + share))
         return missing
 
     def _pop(self, own: Lot, credits: int) -> Parts:
@@ -183,6 +186,7 @@ class Payment:
         forgiven = sum(shares[kind] for kind in shares if policies[kind] == "clamp")
         more_owed = missing - forgiven - own.owed
         own.owed, own.forgiven = missing - forgiven, forgiven
+        own.forgives_first = policies["refund"] == "clamp"  # the refunds' share is the first
         wallet.debt += max(0, more_owed)
         _, wallet.debt = wallet.go_out(wallet.debt)  # by what came in since it was missing
         wallet.come_in([], max(0, -more_owed), cause)  # to nobody's lot: others have repaid it

@@ -11,6 +11,11 @@ import attrs
 NEVER = datetime.max.replace(tzinfo=UTC)
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
+NOBODY = None
+"""Where credits belong that were owed, and that others have repaid."""
+MADE_UP = ""
+"""Where those belong that were forgiven."""
+
 Parts = list[tuple[str, int]]
 """How many credits out of which lots."""
 
@@ -41,6 +46,8 @@ class Lot:
     """Who gave in its place when credits of it were to be taken back, and were missing."""
     owed: int = 0
     """What nobody gave then, so that the wallet owed it."""
+    forgives_first: bool = False
+    """Whether it is what was forgiven, and not what was owed, that is made up for first."""
     locked: bool = False
 
     def spending_order(self) -> tuple[int, datetime, int]:
@@ -167,63 +174,50 @@ class Wallet:
         self.lots[name] = Lot(name, source, credits, len(self.lots), priority, expires)
 
     def come_in(self, parts: Parts, credits: int, cause: str) -> None:
-        """Credits come to lots, in their order, once a debt is repaid.
+        """Credits come to lots, in their order, one by one; what is owed is repaid of them first.
 
-        Those of a lot for which the wallet owes something repay first, those for which there is no
-        lot next, and then from the last on. What nobody can have opens a lot, called by the cause.
+        It is repaid with those that are nobody's, and then from the last on. What is nobody's after
+        that opens a lot, called by the cause.
         """
-        repays = min(self.debt, credits)
-        self.debt -= repays
-        coming: Parts = []
+        homes: list[str | None] = []
         for name, most in parts:
             share = min(most, credits)
             credits -= share
-            own = min(share, repays, self.lots[name].owed)
-            self.lots[name].owed -= own
-            repays -= own
-            coming.append((name, share - own))
-        nobodys = max(0, credits - repays)
-        repays = max(0, repays - credits)
-        while repays:
-            name, share = coming.pop()
-            if share > repays:
-                coming.append((name, share - repays))
-            repays -= min(share, repays)
-        nobodys += sum(self.come_back(name, share) for name, share in coming)
-        if nobodys and cause not in self.lots:
-            self.open_lot(cause, "correction", 0)
-        if nobodys:
-            self.lots[cause].credits += nobodys
-            self.lots[cause].available += nobodys
+            homes += [self.home_of_one(name) for _ in range(share)]
+        theirs = [home for home in homes if home not in (NOBODY, MADE_UP)]
+        nobodys = credits + homes.count(NOBODY)
+        repaid = min(self.debt, nobodys + len(theirs))
+        self.debt -= repaid
+        for name in theirs[: len(theirs) - max(0, repaid - nobodys)]:
+            lot = self.lots[str(name)]
+            if lot.locked:
+                lot.frozen += 1
+            elif lot.expires <= self.now:
+                lot.expired += 1
+            else:
+                lot.available += 1
+        if nobodys > repaid:
+            if cause not in self.lots:
+                self.open_lot(cause, "correction", 0)
+            self.lots[cause].credits += nobodys - repaid
+            self.lots[cause].available += nobodys - repaid
 
-    def come_back(self, name: str, credits: int, steps: int = 4) -> int:
-        """Credits of a lot are there again, and were missing before; how many are nobody's.
-
-        What was forgiven is made up for; what was owed, others have repaid; lenders get theirs.
-        """
-        lot = self.lots[name]
-        made_up = min(credits, lot.forgiven)
-        lot.forgiven -= made_up
-        credits -= made_up
-        nobodys = 0
-        if steps:
-            nobodys = min(credits, lot.owed)
-            lot.owed -= nobodys
-            credits -= nobodys
-            while credits and lot.lenders:
-                *others, (lender, lent) = lot.lenders
-                share = min(credits, lent)
-                credits -= share
-                rest = [(lender, lent - share)] if lent > share else []
-                lot.lenders = (*others, *rest)
-                nobodys += self.come_back(lender, share, steps - 1)
-        if lot.locked:
-            lot.frozen += credits
-        elif lot.expires <= self.now:
-            lot.expired += credits
-        else:
-            lot.available += credits
-        return nobodys
+    def home_of_one(self, name: str) -> str | None:
+        """Whose a credit is that comes back to a lot, after up to four lenders."""
+        for _ in range(4):
+            lot = self.lots[name]
+            if lot.forgiven and (lot.forgives_first or not lot.owed):
+                lot.forgiven -= 1
+                return MADE_UP
+            if lot.owed:
+                lot.owed -= 1
+                return NOBODY
+            if not lot.lenders:
+                return name
+            *others, (lender, lent) = lot.lenders
+            lot.lenders = (*others, *([(lender, lent - 1)] if lent > 1 else []))
+            name = lender
+        return name
 
     def go_out(self, credits: int, *, but: str = "") -> tuple[Parts, int]:
         """Credits go from the lots whose turn it is; and how many were missing."""
