@@ -14,10 +14,11 @@ from credit_payments.domain.records import Lot, Payment
 
 
 def unsound(rows: Mapping[str, Lot], payments: Mapping[str, Payment]) -> Iterator[str]:
-    """The lots of a user where what stands in for what cannot be right.
+    """A user's lots for which something stands in that cannot, or that lend what they do not have.
 
-    No entry says it. But it stands in only for what was taken back; for an own lot, no lot of
-    others, and nothing twice; and no lot has, lost to its own reversal and lent more than it had.
+    No entry says what stands in. But it is no more than was taken back; no lot stands in for
+    itself, and none of another user's; the write-off is the lot's; and what a lot has, has lost to
+    its own reversal and lends is together no more than what it brought.
 
     Args:
         rows: the lots by their ids.
@@ -46,13 +47,14 @@ def unsound(rows: Mapping[str, Lot], payments: Mapping[str, Payment]) -> Iterato
 
 
 def _can_stand_in(own: Lot, standing: list[Take], rows: Mapping[str, Lot]) -> bool:
-    names = [place for place, _ in standing]
-    others = names[: next((n for n, take in enumerate(standing) if not lots.is_lot(take)), None)]
+    lenders = [take.lot_id for take in standing if lots.is_lot(take)]
+    behind = {take.lot_id for take in standing[len(lenders) :]}
     return (
-        all(credits > 0 for _, credits in standing)
+        all(take.credits > 0 for take in standing)
+        and all(name in rows and name != own.lot_id for name in lenders)
+        and behind <= {lots.DEBT, lots.WRITTEN_OFF}
+        and len(behind) == len(standing) - len(lenders)
         and lots.total(standing, lots.WRITTEN_OFF) == own.written_off
-        and all(name in rows and name != own.lot_id for name in others)
-        and len(names) - len(others) == len({*names[len(others) :]} & {lots.DEBT, lots.WRITTEN_OFF})
     )
 
 
