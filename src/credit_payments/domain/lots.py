@@ -16,9 +16,10 @@ PRIORITY_MIN, PRIORITY_MAX = -100, 100
 """Lots of a lower number are spent first, as Stripe's credit grants are
 (https://docs.stripe.com/api/billing/credit-grant/object#billing_credit_grant_object-priority)."""
 
-STAND_INS_MAX = 4
+STAND_INS_MAX = 32
 """How far what comes back goes on: from a lot to one that stood in for it, to one that stood in for
-that one. A payment whose credits had stood in for another's was refunded itself each time."""
+that one, and so on. Each time, a payment was refunded whose credits had stood in for another's;
+with more of them in a row, what comes back stays on the way."""
 
 SPENDING_ORDER = ("priority", "expires_at", "sequence")
 EXPIRY_ORDER = ("expires_at", "sequence")
@@ -141,9 +142,12 @@ def stand_ins(lot: Lot) -> list[Take]:
     """What stands in for credits of a lot that were to be taken back, and were missing.
 
     The last of them is the first to be let off: other lots in the order in which they gave, and
-    behind them `DEBT` and `WRITTEN_OFF`.
+    behind them `DEBT` and `WRITTEN_OFF`. Where nothing was noted (nothing was, up to the fourth
+    version of the schema) it is what was written off.
     """
-    return read(lot.covered_by) if lot.covered_by else []
+    if lot.covered_by:
+        return read(lot.covered_by)
+    return [Take(WRITTEN_OFF, lot.written_off)] if lot.written_off else []
 
 
 def lenders(lot: Lot) -> list[Take]:
@@ -162,5 +166,6 @@ def covered(lot: Lot, takes: Iterable[Take]) -> Lot:
     for take in takes:
         known = merged.pop().credits if merged and merged[-1].lot_id == take.lot_id else 0
         merged.append(Take(take.lot_id, known + take.credits))
-    text = write(merged) if merged else ""
-    return lot if text == lot.covered_by else msgspec.structs.replace(lot, covered_by=text)
+    if merged == stand_ins(lot):
+        return lot
+    return msgspec.structs.replace(lot, covered_by=write(merged))

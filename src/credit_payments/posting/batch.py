@@ -12,10 +12,10 @@ from credit_payments.domain.records import Key, Record
 from credit_payments.ports.storage import Loaded, Loader
 from credit_payments.posting.line import Ticket
 
-LOAD_PASSES_MAX = 16
+LOAD_PASSES_MAX = 48
 """How far a row may be from those that a command names: an event, its payment, its quote, the
-wallet, what is due there, what stands in for lots; and then how often a series may be loaded
-further, each time eight times as far."""
+wallet, what is due there, what stands in for lots (`STAND_INS_MAX`); and then how often a series
+may be loaded further, each time eight times as far."""
 
 
 @attrs.define

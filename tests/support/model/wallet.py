@@ -203,8 +203,8 @@ class Wallet:
             self.lots[cause].available += nobodys - repaid
 
     def home_of_one(self, name: str) -> str | None:
-        """Whose a credit is that comes back to a lot, after up to four lenders."""
-        for _ in range(4):
+        """Whose a credit is that comes back to a lot."""
+        for _ in range(32):
             lot = self.lots[name]
             if lot.forgiven and (lot.forgives_first or not lot.owed):
                 lot.forgiven -= 1

@@ -1,4 +1,3 @@
 -- What stands in for credits that were to be taken back of a lot, and were missing.
 
 ALTER TABLE lots ADD COLUMN covered_by TEXT NOT NULL DEFAULT '';
-UPDATE lots SET covered_by = '[["written_off",' || written_off || ']]' WHERE written_off > 0;
