@@ -8,9 +8,10 @@ from typing import IO
 import click
 
 import credit_payments
+from credit_payments.cli.group import Commands
 
 
-@click.group()
+@click.group(cls=Commands)
 @click.version_option(credit_payments.__version__, message="%(prog)s %(version)s")
 def commands() -> None:
     """Sell prepaid credits through Stripe."""

@@ -11,11 +11,10 @@ import attrs
 import click
 import msgspec
 
+from credit_payments.cli.group import INTERRUPTED
 from credit_payments.cli.systems import chosen, told
 from credit_payments.domain.differences import Progress, ReconciliationReport
 
-INTERRUPTED = 130
-"""As a shell tells of SIGINT; 1 says that something differs."""
 _STEPS = 1_000
 
 

@@ -44,6 +44,19 @@ def test_the_module_is_the_command() -> None:
     assert done.stdout == f"credit-payments {credit_payments.__version__}\n"
 
 
+@pytest.mark.parametrize("command", ["health", "doctor", "migrate"])
+def test_ctrl_c_does_not_exit_as_if_something_was_found(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    found = commands.commands[command]
+    monkeypatch.setattr(found, "callback", interrupted)
+    result = CliRunner().invoke(commands, [command])
+    assert (result.exit_code, result.output) == (130, "Aborted!\n")
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "from credit_payments.cli import main\n"
