@@ -328,6 +328,7 @@ class Books:
         *,
         storage: Storage | None = None,
         lasts: int | None = None,
+        quoted: bool = True,
     ) -> None:
         self.case = case = case or Case()
         self.storage: Storage = storage or MemoryStorage()
@@ -342,6 +343,8 @@ class Books:
         )
         self.wallets = cp.Wallets(self.storage, self.queue, self.clock)
         self._events = 0
+        if not quoted:
+            return
         quote = Quote(
             quote_id="quote_1", user_id="ada", amount_minor=PAID, currency="usd", credits=CREDITS,
             package_id=None, customer_id=None, rule="rate", expires_seconds=lasts, fingerprint="f",

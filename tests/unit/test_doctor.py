@@ -24,6 +24,8 @@ from credit_payments.domain.traits import Access, StripeTraits
 from credit_payments.errors import NotConfigured, StorageUnavailable
 from credit_payments.testing.simulator import StripeSimulator
 
+pytestmark = pytest.mark.long
+
 URL = "https://shop.example/stripe/webhook"
 AT = "2024-01-01T00:00:00.000000Z"
 

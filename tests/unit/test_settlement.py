@@ -37,6 +37,8 @@ from credit_payments.domain.stripe_facts import PaymentIntentFacts, RefundFacts
 from credit_payments.posting import PostingQueue
 from credit_payments.settlement import Messenger, ReportPayment, ReportRefund
 
+pytestmark = pytest.mark.long
+
 Shop = Any
 PAID, CREDITS = 1_000, 100
 METADATA = {"user_id": "ada", "quote_id": "quote_1"}
