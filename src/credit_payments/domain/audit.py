@@ -241,8 +241,8 @@ class _Walk:
         """
         missing = {cause for cause, entry in self._entries.items() if entry.kind == Kind.PAYMENT}
         all_lots = {lot.lot_id: lot for lot in lot_rows}
-        reversed_of: dict[str, Payment] = {}
-        is_told_right = True
+        by_lot: dict[str, Payment] = {}
+        are_recorded = True
         for row in payments:
             cause = payment.cause(row.payment_intent_id)
             entry = self._entries.get(cause)
@@ -258,17 +258,17 @@ class _Walk:
             ) or (
                 terms and (terms.amount_minor, terms.currency) != (row.received_minor, row.currency)
             ) or row.decided_by != (entry and entry.actor):  # fmt: skip
-                is_told_right = False
+                are_recorded = False
                 yield self._problem(f"the record of {cause} is not what its entries say")
             missing.discard(cause)
-            reversed_of[cause] = row
+            by_lot[cause] = row
         for cause in sorted(missing):
             yield self._problem(f"the record of {cause} is missing")
         for lot in lot_rows:
-            if lot.locked and lot.lot_id not in reversed_of:
+            if lot.locked and lot.lot_id not in by_lot:
                 yield self._problem(f"the lot {lot.lot_id} is locked, and no payment says so")
-        if is_told_right:
-            for lot_id in stand_ins.unsound(all_lots, reversed_of):
+        if are_recorded:
+            for lot_id in stand_ins.unsound(all_lots, by_lot):
                 yield self._problem(
                     f"what stands in for the lot {lot_id}, or it for others, is wrong"
                 )
